@@ -1,0 +1,1 @@
+//! deploy-flake: a GitOps daemon for NixOS.

@@ -1,0 +1,3 @@
+//! Process entry; the command line comes with what it commands.
+
+fn main() {}
