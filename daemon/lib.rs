@@ -1,1 +1,3 @@
 //! deploy-flake: a GitOps daemon for NixOS.
+
+pub mod model;

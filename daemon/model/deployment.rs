@@ -1,0 +1,161 @@
+//! One attempt to bring one candidate to this host.
+//!
+//! In: a candidate and why it is tried. Out: what ledger, journal and status
+//! keep of it. Must not: say in which order things happen; `reconcile` does.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::failure::Failure;
+use super::policy::Settings;
+use super::revision::Candidate;
+use super::system::{BootId, Derivation, Observed, Toplevel};
+use super::time::Now;
+
+/// Identifies a deployment: 16 hexadecimal digits, drawn at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeploymentId(pub String);
+
+impl fmt::Display for DeploymentId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Why a deployment was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The branch points to another commit than before.
+    NewCommit,
+    /// The host is not what the commit asks for, and policy says to correct it.
+    Drift,
+    /// The last attempt failed for a reason that may have passed.
+    Retry,
+}
+
+impl Cause {
+    /// The word for journal and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NewCommit => "new commit",
+            Self::Drift => "drift",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// One attempt to bring one candidate to this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id, on every effect and every completion.
+    pub id: DeploymentId,
+    /// What is to run.
+    pub candidate: Candidate,
+    /// Why.
+    pub cause: Cause,
+    /// The settings that it was started with; unknown in older ledgers.
+    #[serde(default)]
+    pub settings: Settings,
+    /// What the host was when it started.
+    pub before: Observed,
+    /// When it started.
+    pub started: Now,
+    /// The boot in which it started; another one means it was interrupted.
+    pub boot_id: BootId,
+    /// How many times it was taken up again after a reboot in its middle.
+    pub interruptions: u32,
+    /// How many deployments in a row gave way to a newer commit before this.
+    pub superseded_before: u32,
+    /// How many times the derivation was gone before it could be built.
+    pub reevaluations: u32,
+}
+
+/// The system that a candidate asks for: evaluated and built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// What it was built from.
+    pub derivation: Derivation,
+    /// What was built.
+    pub toplevel: Toplevel,
+}
+
+/// What is known of a candidate that was evaluated, and perhaps built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The candidate.
+    pub candidate: Candidate,
+    /// Which of its configurations was evaluated; unknown in older ledgers.
+    #[serde(default)]
+    pub configuration: String,
+    /// Its derivation.
+    pub derivation: Derivation,
+    /// Its toplevel, once built.
+    pub toplevel: Option<Toplevel>,
+}
+
+/// How a deployment ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Running system, profile and default entry are the candidate's.
+    Deployed,
+    /// They already were; nothing was activated.
+    Unchanged,
+    /// Nothing on the host was touched.
+    Refused(Failure),
+    /// Something on the host was touched and is not what was asked for.
+    Failed(Failure),
+    /// The system needs a reboot; whether its boot entry was written.
+    RebootRequired {
+        /// Which sign said so.
+        reason: Failure,
+        /// Whether the next boot starts it.
+        entry_written: bool,
+    },
+    /// A newer commit came before anything on the host was touched.
+    Superseded,
+    /// Somebody switched the host meanwhile; their system was left alone.
+    Overridden(Failure),
+}
+
+impl Outcome {
+    /// The word for journal and status.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Unchanged => "unchanged",
+            Self::Refused(_) => "refused",
+            Self::Failed(_) => "failed",
+            Self::RebootRequired { .. } => "reboot-required",
+            Self::Superseded => "superseded",
+            Self::Overridden(_) => "overridden",
+        }
+    }
+
+    /// Why it did not end well, where it did not.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Refused(failure) | Self::Failed(failure) | Self::Overridden(failure) => {
+                Some(failure)
+            }
+            Self::RebootRequired { reason, .. } => Some(reason),
+            Self::Deployed | Self::Unchanged | Self::Superseded => None,
+        }
+    }
+}
+
+/// A deployment that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// The attempt.
+    pub deployment: Deployment,
+    /// How far it came.
+    pub toplevel: Option<Toplevel>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub finished: Now,
+}

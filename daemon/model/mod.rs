@@ -1,0 +1,13 @@
+//! The nouns: plain data and serde.
+//!
+//! In: nothing of ours. Out: the types that every other module speaks in.
+//! Must not: do I/O, read the clock, decide.
+
+pub mod revision;
+pub mod system;
+pub mod time;
+pub mod policy;
+pub mod failure;
+pub mod deployment;
+pub mod stage;
+pub mod text;

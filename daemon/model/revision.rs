@@ -1,0 +1,179 @@
+//! What git names: commits, refs, remotes, and the candidates made of them.
+//!
+//! In: text from a remote or a file. Out: values that cannot be malformed.
+//! Must not: talk to git.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A git object id of a commit: 40 lower-case hexadecimal digits (SHA-1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CommitId(String);
+
+impl CommitId {
+    /// The full id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve digits, for people.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl TryFrom<String> for CommitId {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() == 40 && text.bytes().all(hexadecimal) {
+            Ok(Self(text))
+        } else {
+            Err(Malformed::new(
+                "a commit id of 40 hexadecimal digits",
+                &text,
+            ))
+        }
+    }
+}
+
+impl From<CommitId> for String {
+    fn from(id: CommitId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A branch name as git accepts it, without `refs/heads/`.
+///
+/// Stricter than `git check-ref-format`: only what is safe in a URL, a
+/// refspec and a log line is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Branch(String);
+
+impl Branch {
+    /// The short name, such as `main`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The full ref name, such as `refs/heads/main`.
+    pub fn reference(&self) -> String {
+        format!("refs/heads/{}", self.0)
+    }
+}
+
+impl TryFrom<String> for Branch {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._/-+=@".contains(c);
+        let component = |part: &str| {
+            !part.is_empty()
+                && !part.starts_with(['.', '-'])
+                && !part.ends_with('.')
+                && !part.ends_with(".lock")
+        };
+        let well_formed = text.len() <= 200
+            && text != "@"
+            && text.chars().all(allowed)
+            && text.split('/').all(component)
+            && !text.contains("..");
+        if well_formed {
+            Ok(Self(text))
+        } else {
+            Err(Malformed::new("a branch name such as \"main\"", &text))
+        }
+    }
+}
+
+impl From<Branch> for String {
+    fn from(branch: Branch) -> Self {
+        branch.0
+    }
+}
+
+impl fmt::Display for Branch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What a deployment is to bring to this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Candidate {
+    /// A commit that a remote's branch points to.
+    Commit(CommitId),
+}
+
+impl Candidate {
+    /// The commit that the candidate is.
+    pub fn commit(&self) -> &CommitId {
+        match self {
+            Self::Commit(commit) => commit,
+        }
+    }
+}
+
+/// Text that is not what it has to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found {found:?}")]
+pub struct Malformed {
+    /// What the text had to be.
+    pub expected: &'static str,
+    /// The text, cut to 100 characters.
+    pub found: String,
+}
+
+impl Malformed {
+    /// Names what was expected and keeps the beginning of what was found.
+    pub fn new(expected: &'static str, found: &str) -> Self {
+        let found = found.chars().take(100).collect();
+        Self { expected, found }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commit_ids_are_forty_lower_case_hexadecimal_digits() {
+        let good = "0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(
+            CommitId::try_from(good.to_owned()).map(String::from),
+            Ok(good.to_owned())
+        );
+        for bad in [
+            "",
+            "main",
+            &good[1..],
+            &good.to_uppercase(),
+            "../../../../../etc/passwd0000000000000000",
+        ] {
+            assert!(CommitId::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn branch_names_that_could_smuggle_anything_are_refused() {
+        for good in ["main", "release/24.11", "testing-web1", "a+b@c"] {
+            assert!(Branch::try_from(good.to_owned()).is_ok(), "{good:?}");
+        }
+        for bad in [
+            "", "-x", "a..b", "a b", "a:b", "a^", "x.lock", "/a", "a/", "a//b", "@", "a/.b", "a\nb",
+        ] {
+            assert!(Branch::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+}
