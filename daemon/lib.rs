@@ -1,3 +1,4 @@
 //! deploy-flake: a GitOps daemon for NixOS.
 
 pub mod model;
+pub mod fetcher;

@@ -1,0 +1,134 @@
+//! The messages between daemon and fetcher: one JSON object a line, over a
+//! socket pair.
+//!
+//! In: requests of the daemon. Out: answers of the fetcher, in order, one per
+//! request. Must not: carry more than [`LINE_LIMIT`] bytes a line.
+//!
+//! The daemon does not believe an answer: a commit id is only a name until the
+//! import has hashed what it names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::revision::{Branch, CommitId};
+
+/// The longest line either side reads, in bytes.
+pub const LINE_LIMIT: usize = 64 * 1024;
+
+/// What the daemon asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Which commit is the branch? One `ls-refs`, no pack, no write.
+    Poll {
+        /// Where to ask.
+        remote: RemoteAddress,
+    },
+    /// Bring this commit, which the branch was just seen to be, into the mirror.
+    Fetch {
+        /// Where to ask.
+        remote: RemoteAddress,
+        /// What the last poll answered.
+        commit: CommitId,
+    },
+}
+
+/// Where a branch is to be found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteAddress {
+    /// The remote's name in the configuration.
+    pub name: String,
+    /// The URL, validated by `config`.
+    pub url: String,
+    /// The branch.
+    pub branch: Branch,
+}
+
+impl RemoteAddress {
+    /// The URL as it may be shown: without name and password, which may be a
+    /// token. The bare name in an ssh URL is none.
+    pub fn shown_url(&self) -> String {
+        match secret_part(&self.url) {
+            Some(secret) => self.url.replacen(&format!("{secret}@"), "", 1),
+            None => self.url.clone(),
+        }
+    }
+}
+
+/// `user:password` of `scheme://user:password@host/path`.
+pub(super) fn secret_part(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next()?;
+    let (user, _host) = authority.rsplit_once('@')?;
+    (scheme != "ssh" || user.contains(':')).then_some(user)
+}
+
+/// What the fetcher answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    /// The branch is this commit.
+    Head {
+        /// The commit.
+        commit: CommitId,
+    },
+    /// The remote answered, and has no such branch.
+    BranchMissing,
+    /// The mirror holds the commit and all that belongs to it.
+    Fetched {
+        /// The commit.
+        commit: CommitId,
+    },
+    /// It did not work.
+    Failed {
+        /// At which of the two.
+        problem: Problem,
+        /// The whole chain of causes, one line, escaped.
+        message: String,
+    },
+}
+
+/// What did not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Problem {
+    /// The remote could not be asked.
+    Remote,
+    /// The remote wants to know who asks, or does not let us.
+    Unauthorized,
+    /// The pack could not be fetched or stored.
+    Fetch,
+    /// The branch moved away from the commit meanwhile.
+    Moved,
+    /// The mirror itself is damaged; it was removed and is made anew next time.
+    Mirror,
+    /// The file system of the mirror is full.
+    DiskFull,
+    /// The remote offers what can never be used, such as SHA-256 objects.
+    Unsupported,
+    /// The request could not be understood.
+    Protocol,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        for (url, shown) in [
+            ("https://example.org/r.git", "https://example.org/r.git"),
+            ("https://a:b@example.org/r@1", "https://example.org/r@1"),
+            ("https://t@k@example.org:81/", "https://example.org:81/"),
+            ("ssh://git@example.org/r", "ssh://git@example.org/r"),
+            ("ssh://git:pw@example.org/r", "ssh://example.org/r"),
+        ] {
+            let remote = RemoteAddress {
+                name: "origin".to_owned(),
+                url: url.to_owned(),
+                branch: Branch::try_from("main".to_owned()).expect("a branch name"),
+            };
+            assert_eq!(remote.shown_url(), shown);
+        }
+    }
+}
