@@ -1,4 +1,5 @@
 //! deploy-flake: a GitOps daemon for NixOS.
 
 pub mod model;
+pub mod config;
 pub mod fetcher;

@@ -1,0 +1,158 @@
+//! The configuration file: TOML, read and validated to a [`Config`] that
+//! cannot be wrong.
+//!
+//! In: the file's text. Out: a [`Config`] and what the operator should know, or
+//! every mistake in the file at once. Must not: look at anything but the text;
+//! reading the file ([`load`]) and understanding it ([`parse`]) are apart.
+
+mod mistakes;
+mod nearest;
+mod section;
+pub(crate) mod duration;
+mod url;
+mod schema;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+pub use self::mistakes::{Mistake, Mistakes, Warning};
+
+use crate::fetcher::wire::RemoteAddress;
+use crate::model::policy::{BootLoader, Deadlines, Health, Policy, Settings};
+use crate::model::system::Configuration;
+
+/// Where the file is unless the command line names another.
+pub const DEFAULT_FILE: &str = "/etc/deploy-flake/config.toml";
+
+/// The longest file that is read, in bytes; a real one has a few hundred.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// What the operator configured, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Which of the flake's configurations is this host's; the host name's if
+    /// none is given.
+    pub configuration: Option<Configuration>,
+    /// What this host follows.
+    pub remote: Remote,
+    /// What decisions depend on.
+    pub policy: Policy,
+    /// How long each step may take.
+    pub deadlines: Deadlines,
+    /// What counts as healthy.
+    pub health: Health,
+    /// Which boot loader's default entry is read back.
+    pub boot_loader: BootLoader,
+    /// The closure's own check: a path relative to the toplevel, without `..`.
+    pub pre_activate_check: String,
+    /// Whether evaluation may build.
+    pub import_from_derivation: bool,
+}
+
+impl Config {
+    /// What becomes of a commit depends on, for this host's configuration. The
+    /// digest may change with a version of ours; a refused commit is then looked
+    /// at once more, which is no harm.
+    pub fn settings(&self, configuration: &Configuration) -> Settings {
+        let text = format!(
+            "{:?}",
+            (
+                &self.deadlines,
+                &self.health,
+                self.boot_loader,
+                &self.pre_activate_check,
+                self.import_from_derivation,
+            )
+        );
+        let digest = Sha256::digest(text)
+            .into_iter()
+            .map(|byte| format!("{byte:02x}"));
+        Settings {
+            configuration: configuration.as_str().to_owned(),
+            digest: digest.collect(),
+        }
+    }
+}
+
+/// The one remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Its name, for people.
+    pub name: String,
+    /// Where it is, and which branch.
+    pub address: RemoteAddress,
+    /// The mean time between two looks at it.
+    pub poll_interval: Duration,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("read the configuration file {path}", path = .path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file has mistakes.
+    #[error("{0}")]
+    Invalid(Mistakes),
+}
+
+impl ConfigError {
+    /// What to do next, as a sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Read { path, source } if source.kind() == io::ErrorKind::NotFound => format!(
+                "Create {} with at least one remote and its url, or name another file.",
+                path.display()
+            ),
+            Self::Read { path, .. } => format!(
+                "Make {} a readable TOML file of at most 1 MiB.",
+                path.display()
+            ),
+            Self::Invalid(_) => {
+                "Correct the file; `deploy-flake check-config FILE` checks it without effect."
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// Reads and validates a configuration file.
+pub fn load(path: &Path) -> Result<(Config, Vec<Warning>), ConfigError> {
+    let text = read(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(&path.display().to_string(), &text)
+}
+
+/// Reads at most [`FILE_LIMIT`] bytes of UTF-8.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?
+        .take(FILE_LIMIT + 1)
+        .read_to_string(&mut text)?;
+    if read as u64 > FILE_LIMIT {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "the file is larger than 1 MiB",
+        ));
+    }
+    Ok(text)
+}
+
+/// Validates the text of a configuration file; `file` is its name in messages.
+pub fn parse(file: &str, text: &str) -> Result<(Config, Vec<Warning>), ConfigError> {
+    schema::config(file, text).map_err(ConfigError::Invalid)
+}
+
+#[cfg(test)]
+mod tests;
