@@ -2,4 +2,5 @@
 
 pub mod model;
 pub mod config;
+pub mod host;
 pub mod fetcher;

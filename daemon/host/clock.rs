@@ -1,0 +1,52 @@
+//! The only reader of clocks.
+//!
+//! In: nothing. Out: one reading of both clocks, and the identity of this
+//! boot. Must not: be called by decisions; they get time as an argument.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::model::system::BootId;
+use crate::model::time::Now;
+
+/// Where the kernel tells which boot this is.
+const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Reads the wall clock and the time since boot together.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads clocks"
+)]
+pub fn now() -> Now {
+    let boot = clock_gettime(ClockId::Boottime);
+    Now {
+        wall: jiff::Timestamp::now(),
+        // Neither part of CLOCK_BOOTTIME is ever negative.
+        since_boot: Duration::new(
+            boot.tv_sec.unsigned_abs(),
+            u32::try_from(boot.tv_nsec).unwrap_or(0),
+        ),
+    }
+}
+
+/// Reads which boot this is.
+pub fn boot_id() -> anyhow::Result<BootId> {
+    let text = std::fs::read_to_string(BOOT_ID_FILE)
+        .with_context(|| format!("cannot read {BOOT_ID_FILE}"))?;
+    Ok(BootId(text.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_since_boot_does_not_go_back() {
+        let first = now();
+        let second = now();
+        assert!(first.since_boot > Duration::ZERO);
+        assert!(second.since_boot >= first.since_boot);
+    }
+}

@@ -1,0 +1,130 @@
+//! The only reader of the environment, besides `main`: which programs this
+//! daemon uses, found once on its PATH.
+//!
+//! In: PATH. Out: absolute paths that stay the same for the daemon's life.
+//! Must not: search again later; a switch may change what PATH would find.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+/// Programs that steps and the daemon run, by absolute path.
+///
+/// The paths are not resolved any further: Nix's programs are one binary that
+/// looks at the name it was called by.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `nix`: evaluates and builds.
+    pub nix: PathBuf,
+    /// `nix-env`: sets profiles.
+    pub nix_env: PathBuf,
+    /// `nix-store`: registers GC roots.
+    pub nix_store: PathBuf,
+    /// `git`: brings commits into the evaluation's repository.
+    pub git: PathBuf,
+    /// `rm`: removes a damaged repository, as its owner.
+    pub rm: PathBuf,
+    /// `journalctl`: reads what a step said.
+    pub journalctl: PathBuf,
+    /// `systemctl`: for what has no place on the bus.
+    pub systemctl: PathBuf,
+    path_variable: String,
+}
+
+impl Programs {
+    /// Finds every program on PATH; the error names all that are missing.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the module that reads the environment"
+    )]
+    pub fn find() -> anyhow::Result<Self> {
+        Self::find_in(&std::env::var("PATH").unwrap_or_default())
+    }
+
+    /// PATH as it is given to step units.
+    pub fn path_variable(&self) -> &str {
+        &self.path_variable
+    }
+
+    fn find_in(path_variable: &str) -> anyhow::Result<Self> {
+        let mut missing = Vec::new();
+        let mut find = |name| {
+            lookup(path_variable, name).unwrap_or_else(|| {
+                missing.push(name);
+                PathBuf::new()
+            })
+        };
+        let programs = Self {
+            nix: find("nix"),
+            nix_env: find("nix-env"),
+            nix_store: find("nix-store"),
+            git: find("git"),
+            rm: find("rm"),
+            journalctl: find("journalctl"),
+            systemctl: find("systemctl"),
+            path_variable: path_variable.to_owned(),
+        };
+        anyhow::ensure!(
+            missing.is_empty(),
+            "programs are missing on PATH: {} (PATH is {path_variable:?})",
+            missing.join(", ")
+        );
+        Ok(programs)
+    }
+}
+
+/// The first executable file of that name in an absolute directory of PATH.
+fn lookup(path_variable: &str, name: &str) -> Option<PathBuf> {
+    std::env::split_paths(path_variable)
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(name))
+        .find(|candidate| is_program(candidate))
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn program(directory: &Path, name: &str, mode: u32) -> PathBuf {
+        let path = directory.join(name);
+        std::fs::write(&path, "").expect("the directory is writable");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))
+            .expect("the file is ours");
+        path
+    }
+
+    #[test]
+    fn only_executables_in_absolute_directories_are_found() {
+        let first = tempfile::tempdir().expect("a temporary directory");
+        let second = tempfile::tempdir().expect("a temporary directory");
+        program(first.path(), "git", 0o644);
+        let good = program(second.path(), "git", 0o755);
+        let path = format!(
+            "relative:{}:{}",
+            first.path().display(),
+            second.path().display()
+        );
+        assert_eq!(lookup(&path, "git"), Some(good));
+        assert_eq!(lookup(&path, "nix"), None);
+    }
+
+    #[test]
+    fn the_error_names_everything_that_is_missing() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        program(directory.path(), "git", 0o755);
+        let path = directory.path().display().to_string();
+        let error = Programs::find_in(&path).expect_err("nix is not there");
+        let text = error.to_string();
+        assert!(
+            text.contains("nix, nix-env, nix-store, rm, journalctl"),
+            "{text}"
+        );
+        assert!(!text.contains("git,"), "{text}");
+    }
+}

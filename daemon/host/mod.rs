@@ -1,0 +1,13 @@
+//! Shared access to the machine: clocks, environment, children, systemd and
+//! the journal, each behind one module.
+//!
+//! In: plain requests. Out: plain answers and typed errors. Must not: know
+//! what a deployment is, or decide anything.
+
+pub mod clock;
+pub mod random;
+pub mod environment;
+pub mod command;
+pub mod foreground;
+pub mod systemd;
+pub mod journal;

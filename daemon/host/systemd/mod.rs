@@ -1,0 +1,14 @@
+//! systemd over the system bus: transient units and the state of the system.
+//!
+//! In: units to start, names to watch. Out: what systemd says of them. Must
+//! not: know what a unit is for, or believe a signal; every signal only makes
+//! us read the state again.
+
+mod proxies;
+mod state;
+mod transient;
+mod bus;
+
+pub use bus::{Systemd, SystemdError};
+pub use state::{ActiveState, ExitCode, SystemState, UnitStatus};
+pub use transient::{CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit};

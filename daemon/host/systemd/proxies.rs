@@ -1,0 +1,66 @@
+//! The parts of systemd's D-Bus interface that are used here.
+//!
+//! In: calls. Out: replies, as they are on the wire. Must not: cache any
+//! property; systemd does not signal every change.
+
+use std::collections::HashMap;
+
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+
+/// One unit as `ListUnitsFiltered` lists it: name, description, load state,
+/// active state, sub state, followed unit, path, job id, job type, job path.
+pub(super) type ListedUnit = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+/// A property of a transient unit: name and value.
+pub(super) type Property<'a> = (&'static str, Variant<'a>);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+pub(super) trait Manager {
+    fn subscribe(&self) -> zbus::Result<()>;
+
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[Property<'_>],
+        auxiliary: &[(&str, Vec<Property<'_>>)],
+    ) -> zbus::Result<OwnedObjectPath>;
+
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+
+    fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+
+    fn list_units_filtered(&self, states: &[&str]) -> zbus::Result<Vec<ListedUnit>>;
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn system_state(&self) -> zbus::Result<String>;
+}
+
+/// Every property of every interface that an object has: systemd answers so to
+/// an empty interface name.
+#[zbus::proxy(
+    interface = "org.freedesktop.DBus.Properties",
+    default_service = "org.freedesktop.systemd1"
+)]
+pub(super) trait UnitProperties {
+    fn get_all(&self, interface_name: &str) -> zbus::Result<HashMap<String, OwnedVariant>>;
+
+    fn get(&self, interface_name: &str, property_name: &str) -> zbus::Result<OwnedVariant>;
+}
