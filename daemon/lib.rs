@@ -3,4 +3,5 @@
 pub mod model;
 pub mod config;
 pub mod host;
+pub mod reconcile;
 pub mod fetcher;

@@ -1,0 +1,92 @@
+//! When to look again, and when to try again.
+//!
+//! In: intervals, counts and random bits. Out: durations and times. Must not:
+//! draw the random bits itself.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::state::Retry;
+
+/// The longest wait between two attempts at the same candidate.
+pub const RETRY_CAP: Duration = Duration::from_secs(3600);
+
+/// Doubling stops here; the cap is reached long before.
+const MOST_DOUBLINGS: u32 = 16;
+
+/// A fraction of a duration, drawn evenly from `from` to `to` thousandths.
+fn fraction(duration: Duration, from: u64, to: u64, random: u64) -> Duration {
+    let thousandths = from + random % (to - from + 1);
+    duration.mul_f64(thousandths as f64 / 1000.0)
+}
+
+/// The time until the next look: half to one and a half of the interval, so
+/// that a thousand hosts do not ask at once.
+pub fn next_look(interval: Duration, random: u64) -> Duration {
+    fraction(interval, 500, 1500, random)
+}
+
+/// The next attempt after `attempts` failed ones in a row: doubling from the
+/// interval, capped, drawn from the upper half (a wait near zero would only
+/// repeat the failure).
+pub fn retry_after(attempts: u32, interval: Duration, now: Timestamp, random: u64) -> Retry {
+    let doublings = attempts.saturating_sub(1).min(MOST_DOUBLINGS);
+    let full = interval.saturating_mul(1_u32 << doublings).min(RETRY_CAP);
+    let wait = fraction(full, 500, 1000, random);
+    Retry {
+        attempts,
+        not_before: now.saturating_add(wait).unwrap_or(Timestamp::MAX),
+    }
+}
+
+/// Whether a retry is due. A time further away than the cap can only come from
+/// a clock that was set; it is not waited for.
+pub fn is_due(retry: &Retry, now: Timestamp) -> bool {
+    let latest = now.saturating_add(RETRY_CAP).unwrap_or(Timestamp::MAX);
+    retry.not_before <= now || retry.not_before > latest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number of seconds is a time")
+    }
+
+    #[test]
+    fn looks_are_spread_over_half_to_one_and_a_half_intervals() {
+        assert_eq!(next_look(MINUTE, 0), Duration::from_secs(30));
+        assert_eq!(next_look(MINUTE, 1000), Duration::from_secs(90));
+        for random in 0..5000 {
+            let wait = next_look(MINUTE, random);
+            assert!((30..=90).contains(&wait.as_secs()), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn retries_double_up_to_the_cap() {
+        let wait = |attempts| {
+            let retry = retry_after(attempts, MINUTE, at(0), 500);
+            retry.not_before.as_second()
+        };
+        assert_eq!([wait(1), wait(2), wait(3)], [60, 120, 240]);
+        assert_eq!(wait(20), 3600);
+        assert_eq!(wait(u32::MAX), 3600);
+    }
+
+    #[test]
+    fn a_retry_beyond_the_cap_is_due_because_the_clock_was_set() {
+        let retry = |second| Retry {
+            attempts: 1,
+            not_before: at(second),
+        };
+        assert!(is_due(&retry(100), at(100)));
+        assert!(!is_due(&retry(100), at(99)));
+        assert!(!is_due(&retry(3700), at(100)));
+        assert!(is_due(&retry(3701), at(100)));
+    }
+}

@@ -1,0 +1,18 @@
+//! The decisions: pure functions over plain data.
+//!
+//! In: the state, an event, the policy and the time. Out: the next state and
+//! the effects that are due. Must not: do I/O, await, read a clock, log, or
+//! fail; failures are events here.
+
+pub mod state;
+pub mod permission;
+pub mod select;
+pub mod step;
+pub mod recover;
+pub mod backoff;
+pub mod condition;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod properties;

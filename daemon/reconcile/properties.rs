@@ -1,0 +1,434 @@
+//! Random histories against the promises of the state machine.
+//!
+//! A small world stands in for host and remote: it does what a report says
+//! happened. Histories are cut anywhere: the daemon restarts from what was
+//! saved last, or the whole host reboots into its default entry.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::fixtures::{commit, derivation, failure, observed, policy, toplevel};
+use super::permission::BootPermission;
+use super::recover::recover;
+use super::state::{Context, Effect, Event, Look, Phase, Report, State, Step, Work};
+use super::step::step;
+use crate::model::deployment::{DeploymentId, Outcome, System};
+use crate::model::failure::FailureCode;
+use crate::model::policy::{OnDrift, OnRebootRequired, Policy, Settings};
+use crate::model::revision::{Candidate, CommitId};
+use crate::model::stage::{BuildFailure, Confirmation, Inspection, TestFailure};
+use crate::model::system::{BootId, DefaultEntry, Generation, Observed, ProfileEntry};
+use crate::model::time::Now;
+
+/// More events than any one deployment needs.
+const ENOUGH: usize = 60;
+
+/// Commits 2 and 3 ask for the same system, as a change of a README does.
+fn toplevel_of(commit: &CommitId) -> u8 {
+    match commit.as_str().ends_with('3') {
+        true => 2,
+        false => commit.as_str().bytes().last().map_or(0, |byte| byte - b'0'),
+    }
+}
+
+/// What happens next in a history.
+#[derive(Clone, Debug)]
+enum Action {
+    /// A look sees this commit, or cannot ask.
+    Look(Option<u8>),
+    /// The work under way succeeds.
+    Succeed,
+    /// The work under way fails in one of its ways.
+    Fail(u8),
+    /// A completion of a deployment long gone arrives.
+    Stale,
+    /// The daemon is killed and started again.
+    Restart,
+    /// The work's effect happens, and the power goes before it is told.
+    PowerCut {
+        /// Whether the effect happened.
+        done: bool,
+    },
+    /// Somebody switches by hand.
+    ManualSwitch(u8),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => proptest::option::weighted(0.8, 1_u8..5).prop_map(Action::Look),
+        8 => Just(Action::Succeed),
+        2 => (0_u8..6).prop_map(Action::Fail),
+        1 => Just(Action::Stale),
+        2 => Just(Action::Restart),
+        1 => any::<bool>().prop_map(|done| Action::PowerCut { done }),
+        1 => (1_u8..6).prop_map(Action::ManualSwitch),
+    ]
+}
+
+struct World {
+    state: State,
+    policy: Policy,
+    observed: Observed,
+    work: Option<(DeploymentId, Work)>,
+    clock: u64,
+    /// Deployments that were tested and then seen healthy.
+    tested: HashSet<String>,
+    confirmed: HashSet<String>,
+    /// Deployments in which a step failed: only the way back may follow.
+    failed: HashSet<String>,
+    /// Which deployment's `test` came to its end in which boot.
+    tests_ended: HashSet<(String, String)>,
+}
+
+impl World {
+    fn new(on_drift: OnDrift, on_reboot_required: OnRebootRequired) -> Self {
+        Self {
+            state: State::default(),
+            policy: Policy {
+                on_drift,
+                on_reboot_required,
+                ..policy()
+            },
+            observed: observed(0),
+            work: None,
+            clock: 0,
+            tested: HashSet::new(),
+            confirmed: HashSet::new(),
+            failed: HashSet::new(),
+            tests_ended: HashSet::new(),
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        self.clock += 1;
+        match action {
+            Action::Look(head) => self.look(head.map(commit)),
+            Action::Succeed => self.complete(None),
+            Action::Fail(way) => self.complete(Some(*way)),
+            Action::Stale => {
+                let before = self.state.clone();
+                let id = DeploymentId("long-gone".to_owned());
+                self.feed(Event::Completed {
+                    deployment: id,
+                    report: Report::Checked(Err(failure(FailureCode::CheckRefused))),
+                });
+                assert_eq!(self.state, before, "a stale completion changed the state");
+            }
+            Action::Restart => self.restart(),
+            Action::PowerCut { done } => {
+                if *done {
+                    self.do_work();
+                }
+                self.reboot();
+            }
+            Action::ManualSwitch(index) => self.observed.running = Some(toplevel(*index)),
+        }
+    }
+
+    fn look(&mut self, head: Option<CommitId>) {
+        self.feed(Event::Looked(Look {
+            head,
+            observed: self.observed.clone(),
+            forced: true,
+        }));
+    }
+
+    /// The daemon begins anew from what the ledger holds.
+    fn restart(&mut self) {
+        let saved = serde_json::to_vec(&self.state).expect("a state serialises");
+        let state = serde_json::from_slice(&saved).expect("a state reads back");
+        assert_eq!(self.state, state, "the ledger lost something");
+        self.work = None;
+        let policy = self.policy.clone();
+        let next = recover(state, &self.observed, &self.context(&policy));
+        self.take(next);
+    }
+
+    fn reboot(&mut self) {
+        self.observed.boot_id = BootId(format!("boot-{}", self.clock));
+        let booted = self.observed.default_entry.toplevel().cloned();
+        self.observed.booted.clone_from(&booted);
+        self.observed.running = booted;
+        self.restart();
+    }
+
+    fn context<'a>(&self, policy: &'a Policy) -> Context<'a> {
+        Context {
+            policy,
+            settings: Settings::default(),
+            now: Now {
+                wall: jiff::Timestamp::UNIX_EPOCH,
+                since_boot: Duration::from_secs(self.clock),
+            },
+            boot_id: self.observed.boot_id.clone(),
+            fresh_id: DeploymentId(format!("deployment-{}", self.clock)),
+            random: self.clock,
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        let policy = self.policy.clone();
+        let next = step(self.state.clone(), event, &self.context(&policy));
+        self.take(next);
+    }
+
+    fn take(&mut self, next: Step) {
+        self.state = next.state;
+        for effect in next.effects {
+            match effect {
+                Effect::Release(_) => {}
+                Effect::Abandon(id, _) => {
+                    let current = self.work.take().map(|(id, _)| id);
+                    assert!(current.is_none_or(|current| current == id));
+                }
+                Effect::Work(id, work) => self.begin(id, work),
+            }
+        }
+    }
+
+    fn begin(&mut self, id: DeploymentId, work: Work) {
+        assert!(
+            self.work.is_none(),
+            "{work:?} begun while {:?} goes on",
+            self.work
+        );
+        assert!(
+            !self.failed.contains(&id.0) || matches!(work, Work::Restore { .. }),
+            "{work:?} after a failed step"
+        );
+        match &work {
+            Work::SetProfile(_, permission) | Work::WriteBootEntry(_, permission) => {
+                self.check_permission(&id, permission);
+            }
+            Work::Test(_) => assert!(
+                !self.tests_ended.contains(&self.here(&id)),
+                "{id} is tested again in the same boot"
+            ),
+            Work::Import(_)
+            | Work::Evaluate(_)
+            | Work::Build(_)
+            | Work::Root(..)
+            | Work::Inspect(..)
+            | Work::Check(..)
+            | Work::Confirm(_)
+            | Work::ReadBack
+            | Work::Restore { .. } => {}
+        }
+        self.work = Some((id, work));
+    }
+
+    fn check_permission(&self, id: &DeploymentId, permission: &BootPermission) {
+        match permission {
+            BootPermission::Confirmed(_) => assert!(
+                self.tested.contains(&id.0) && self.confirmed.contains(&id.0),
+                "boot entry of {id} without a test and a confirmation"
+            ),
+            BootPermission::BootWithoutTest(_) => {
+                assert_eq!(self.policy.on_reboot_required, OnRebootRequired::Boot);
+            }
+        }
+    }
+
+    /// What the work does to the host when it works.
+    fn do_work(&mut self) {
+        let Some((_, work)) = &self.work else { return };
+        match work {
+            Work::Test(system) => self.observed.running = Some(system.toplevel.clone()),
+            Work::SetProfile(system, _) => {
+                let generation = self.observed.profile.as_ref().map_or(0, |p| p.generation.0);
+                self.observed.profile = Some(ProfileEntry {
+                    generation: Generation(generation + 1),
+                    toplevel: system.toplevel.clone(),
+                });
+            }
+            Work::WriteBootEntry(system, _) => {
+                self.observed.default_entry = DefaultEntry::Toplevel(system.toplevel.clone());
+            }
+            Work::Restore { previous, .. } => {
+                self.observed.profile = Some(previous.clone());
+                self.observed.default_entry = DefaultEntry::Toplevel(previous.toplevel.clone());
+            }
+            Work::Import(_)
+            | Work::Evaluate(_)
+            | Work::Build(_)
+            | Work::Root(..)
+            | Work::Inspect(..)
+            | Work::Check(..)
+            | Work::Confirm(_)
+            | Work::ReadBack => {}
+        }
+    }
+
+    fn complete(&mut self, way: Option<u8>) {
+        if way.is_none() {
+            self.do_work();
+        }
+        let Some((id, work)) = self.work.take() else {
+            return;
+        };
+        if matches!(work, Work::Test(_)) {
+            self.tests_ended.insert(self.here(&id));
+        }
+        let report = match way {
+            None => self.success(&id, &work),
+            Some(way) => self.failure(&id, &work, way),
+        };
+        self.feed(Event::Completed {
+            deployment: id,
+            report,
+        });
+    }
+
+    fn success(&mut self, id: &DeploymentId, work: &Work) -> Report {
+        match work {
+            Work::Import(_) => Report::Imported(Ok(())),
+            Work::Evaluate(Candidate::Commit(commit)) => {
+                Report::Evaluated(Ok(derivation(toplevel_of(commit))))
+            }
+            Work::Build(wanted) => {
+                let index = (1..10).find(|index| derivation(*index) == *wanted);
+                Report::Built(Ok(toplevel(index.unwrap_or(0))))
+            }
+            Work::Root(..) => Report::Rooted(Ok(self.observed.clone())),
+            Work::Inspect(..) => Report::Inspected(Ok(Inspection {
+                observed: self.observed.clone(),
+                reboot_required: None,
+            })),
+            Work::Check(..) => Report::Checked(Ok(self.observed.clone())),
+            Work::Test(_) => {
+                self.tested.insert(id.0.clone());
+                Report::Tested(Ok(()))
+            }
+            Work::Confirm(system) => self.confirm(id, system),
+            Work::SetProfile(..) => Report::ProfileSet(Ok(())),
+            Work::WriteBootEntry(..) => Report::BootEntryWritten(Ok(())),
+            Work::ReadBack => Report::ReadBack(self.observed.clone()),
+            Work::Restore { .. } => Report::Restored(Ok(())),
+        }
+    }
+
+    fn confirm(&mut self, id: &DeploymentId, system: &System) -> Report {
+        if self.observed.running.as_ref() == Some(&system.toplevel) {
+            self.confirmed.insert(id.0.clone());
+            return Report::Confirmed(Confirmation::Healthy);
+        }
+        Report::Confirmed(Confirmation::Overridden(failure(FailureCode::Overridden)))
+    }
+
+    fn failure(&mut self, id: &DeploymentId, work: &Work, way: u8) -> Report {
+        let transient = failure(FailureCode::StepFailed);
+        let fatal = |world: &mut Self| world.failed.insert(id.0.clone());
+        let broken: BTreeSet<String> = ["web.service".to_owned()].into();
+        match (work, way) {
+            (Work::Build(_), 0..3) => Report::Built(Err(BuildFailure::DerivationMissing)),
+            (Work::Inspect(..), 0..3) => Report::Inspected(Ok(Inspection {
+                observed: self.observed.clone(),
+                reboot_required: Some(failure(FailureCode::SwitchInhibited)),
+            })),
+            (Work::Test(_), 0) => Report::Tested(Err(TestFailure::RebootRequired(failure(
+                FailureCode::RebootRequired,
+            )))),
+            (Work::Test(system), 1..3) => {
+                self.observed.running = Some(system.toplevel.clone());
+                fatal(self);
+                Report::Tested(Err(TestFailure::Touched {
+                    failure: failure(FailureCode::ActivationFailed),
+                    failed_units: broken,
+                }))
+            }
+            (Work::Confirm(_), 0..3) => {
+                fatal(self);
+                Report::Confirmed(Confirmation::Unhealthy {
+                    failure: failure(FailureCode::UnhealthyAfterTest),
+                    failed_units: broken,
+                })
+            }
+            (Work::WriteBootEntry(system, _), 0..2) => {
+                // The loader may have got as far as the default entry.
+                self.observed.default_entry = DefaultEntry::Toplevel(system.toplevel.clone());
+                fatal(self);
+                Report::BootEntryWritten(Err(failure(FailureCode::BootLoaderFailed)))
+            }
+            (work, _) => {
+                fatal(self);
+                match work {
+                    Work::Import(_) => Report::Imported(Err(transient)),
+                    Work::Evaluate(_) => Report::Evaluated(Err(transient)),
+                    Work::Build(_) => Report::Built(Err(BuildFailure::Failed(transient))),
+                    Work::Root(..) => Report::Rooted(Err(transient)),
+                    Work::Inspect(..) => Report::Inspected(Err(transient)),
+                    Work::Check(..) => Report::Checked(Err(transient)),
+                    Work::Test(_) => Report::Tested(Err(TestFailure::Untouched(transient))),
+                    Work::Confirm(_) => Report::Confirmed(Confirmation::Unknown(transient)),
+                    Work::SetProfile(..) => Report::ProfileSet(Err(transient)),
+                    Work::WriteBootEntry(..) => Report::BootEntryWritten(Err(transient)),
+                    Work::ReadBack => Report::ReadBack(Observed {
+                        default_entry: DefaultEntry::Unreadable("torn".to_owned()),
+                        ..self.observed.clone()
+                    }),
+                    Work::Restore { .. } => Report::Restored(Err(transient)),
+                }
+            }
+        }
+    }
+
+    /// From here on everything works and nobody pushes.
+    fn settle(&mut self) {
+        for _ in 0..ENOUGH {
+            if self.state.phase == Phase::Resting {
+                return;
+            }
+            self.act(&Action::Succeed);
+        }
+        panic!("never came to rest: {:?}", self.state.phase);
+    }
+
+    fn here(&self, id: &DeploymentId) -> (String, String) {
+        (id.0.clone(), self.observed.boot_id.0.clone())
+    }
+}
+
+fn policies() -> impl Strategy<Value = (OnDrift, OnRebootRequired)> {
+    (
+        prop_oneof![Just(OnDrift::Report), Just(OnDrift::Correct)],
+        prop_oneof![Just(OnRebootRequired::Refuse), Just(OnRebootRequired::Boot)],
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_history_breaks_a_promise(
+        (on_drift, on_reboot) in policies(),
+        history in proptest::collection::vec(action(), 1..120),
+    ) {
+        let mut world = World::new(on_drift, on_reboot);
+        for action in &history {
+            world.act(action);
+        }
+        world.settle();
+    }
+
+    #[test]
+    fn a_good_commit_always_arrives_whatever_came_before(
+        (on_drift, on_reboot) in policies(),
+        history in proptest::collection::vec(action(), 1..60),
+    ) {
+        let mut world = World::new(on_drift, on_reboot);
+        for action in &history {
+            world.act(action);
+        }
+        world.settle();
+        world.look(Some(commit(9)));
+        world.settle();
+        let last = world.state.last.clone().expect("a deployment came to its end");
+        prop_assert_eq!(last.outcome, Outcome::Deployed);
+        prop_assert!(world.observed.is_all(&toplevel(9)));
+        let rested = world.state.clone();
+        world.look(Some(commit(9)));
+        prop_assert_eq!(world.state, rested, "a second look was no no-op");
+    }
+}

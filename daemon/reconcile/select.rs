@@ -1,0 +1,358 @@
+//! What a look asks for: nothing, a deployment, or a word about drift.
+//!
+//! In: the state at rest and what the look saw. Out: a decision. Must not:
+//! start anything; `step` does.
+
+use super::backoff;
+use super::state::{Context, Look, State};
+use crate::model::deployment::{Cause, Finished, Outcome};
+use crate::model::failure::{Failure, FailureClass};
+use crate::model::policy::{OnDrift, OnRebootRequired};
+use crate::model::revision::{Candidate, CommitId};
+use crate::model::system::{Observed, Toplevel};
+
+/// What a look at rest asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: the host is what is asked for, or must wait.
+    Rest,
+    /// The host became what was asked for without us (a reboot, an operator).
+    Arrived,
+    /// Bring this candidate here.
+    Deploy(Candidate, Cause),
+}
+
+/// Decides what a look at rest asks for.
+///
+/// While the remote cannot say what it wants, the last candidate stands: a
+/// host is brought back, or tried again, without the network too.
+pub fn decide(state: &State, look: &Look, context: &Context<'_>) -> Decision {
+    match (&look.head, &state.last) {
+        (Some(head), Some(last)) if head == last.deployment.candidate.commit() => {
+            same_candidate(state, last, look, context)
+        }
+        (None, Some(last)) => same_candidate(state, last, look, context),
+        (Some(head), _) => Decision::Deploy(Candidate::Commit(head.clone()), Cause::NewCommit),
+        (None, None) => Decision::Rest,
+    }
+}
+
+fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context<'_>) -> Decision {
+    let again = |cause| Decision::Deploy(last.deployment.candidate.clone(), cause);
+    if last.deployment.settings.configuration != context.settings.configuration {
+        // The same commit asks for another system.
+        return again(Cause::NewCommit);
+    }
+    match &last.outcome {
+        Outcome::Deployed | Outcome::Unchanged => match drift(last, &look.observed) {
+            Some(_) if context.policy.on_drift == OnDrift::Correct => again(Cause::Drift),
+            Some(_) | None => Decision::Rest,
+        },
+        Outcome::RebootRequired { entry_written, .. } => {
+            if arrived(last, &look.observed) {
+                Decision::Arrived
+            } else if !entry_written && worth_another_try(last, look, context) {
+                again(Cause::Retry)
+            } else {
+                Decision::Rest
+            }
+        }
+        // Nothing was touched, and what refused it may be what was changed. What
+        // failed after it had touched the host, is not activated again for that.
+        Outcome::Refused(_) if last.deployment.settings != context.settings => again(Cause::Retry),
+        // Somebody else did what we would not.
+        Outcome::Refused(_) | Outcome::Overridden(_) if arrived(last, &look.observed) => {
+            Decision::Arrived
+        }
+        Outcome::Refused(failure) | Outcome::Failed(failure) => {
+            if is_due(state, failure, look.forced, context) {
+                again(Cause::Retry)
+            } else {
+                Decision::Rest
+            }
+        }
+        Outcome::Overridden(_) => Decision::Rest,
+        Outcome::Superseded => again(Cause::NewCommit),
+    }
+}
+
+/// Whether a failure is to be tried again now.
+fn is_due(state: &State, failure: &Failure, forced: bool, context: &Context<'_>) -> bool {
+    match failure.class {
+        FailureClass::Deterministic => false,
+        FailureClass::Host | FailureClass::Transient => {
+            forced
+                || state
+                    .retry
+                    .as_ref()
+                    .is_none_or(|retry| backoff::is_due(retry, context.now.wall))
+        }
+    }
+}
+
+/// A refused reboot is worth another try when the policy or the running system
+/// changed meanwhile.
+fn worth_another_try(last: &Finished, look: &Look, context: &Context<'_>) -> bool {
+    context.policy.on_reboot_required == OnRebootRequired::Boot
+        || look.observed.running != last.deployment.before.running
+}
+
+fn arrived(last: &Finished, observed: &Observed) -> bool {
+    last.toplevel
+        .as_ref()
+        .is_some_and(|toplevel| observed.is_all(toplevel))
+}
+
+/// The toplevel that a host at rest should be and is not.
+pub fn drift<'a>(last: &'a Finished, observed: &Observed) -> Option<&'a Toplevel> {
+    let wanted = last.toplevel.as_ref()?;
+    let at_rest = matches!(last.outcome, Outcome::Deployed | Outcome::Unchanged);
+    (at_rest && !observed.is_all(wanted)).then_some(wanted)
+}
+
+/// Whether a newer commit takes over from a deployment that has touched
+/// nothing yet. After a few in a row one is let through, or a busy branch
+/// would starve the host.
+pub fn supersedes(head: Option<&CommitId>, candidate: &Candidate, superseded_before: u32) -> bool {
+    const MOST_IN_A_ROW: u32 = 3;
+    head.is_some_and(|head| head != candidate.commit()) && superseded_before < MOST_IN_A_ROW
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::super::state::Retry;
+    use super::*;
+    use crate::model::failure::FailureCode;
+    use crate::model::system::DefaultEntry;
+
+    /// A state at rest after commit 1 (toplevel 1) ended this way.
+    fn after(outcome: Outcome) -> State {
+        State {
+            last: Some(Finished {
+                deployment: deployment(1),
+                toplevel: Some(toplevel(1)),
+                outcome,
+                finished: now(10),
+            }),
+            ..State::default()
+        }
+    }
+
+    fn look(head: Option<u8>, observed: Observed) -> Look {
+        Look {
+            head: head.map(commit),
+            observed,
+            forced: false,
+        }
+    }
+
+    fn decided(state: &State, look: &Look) -> Decision {
+        let policy = policy();
+        decide(state, look, &context(&policy, 100))
+    }
+
+    fn deploy(index: u8, cause: Cause) -> Decision {
+        Decision::Deploy(Candidate::Commit(commit(index)), cause)
+    }
+
+    fn refused(code: FailureCode) -> State {
+        after(Outcome::Refused(failure(code)))
+    }
+
+    #[test]
+    fn the_first_commit_is_deployed_and_without_a_remote_nothing_is() {
+        let fresh = State::default();
+        assert_eq!(
+            decided(&fresh, &look(Some(1), observed(0))),
+            deploy(1, Cause::NewCommit)
+        );
+        assert_eq!(decided(&fresh, &look(None, observed(0))), Decision::Rest);
+    }
+
+    #[test]
+    fn a_converged_host_rests_whether_or_not_the_remote_answers() {
+        for outcome in [Outcome::Deployed, Outcome::Unchanged] {
+            for head in [Some(1), None] {
+                let state = after(outcome.clone());
+                assert_eq!(decided(&state, &look(head, observed(1))), Decision::Rest);
+            }
+        }
+    }
+
+    #[test]
+    fn another_commit_is_deployed_whatever_became_of_the_last() {
+        for state in [
+            after(Outcome::Deployed),
+            refused(FailureCode::EvaluationFailed),
+            after(Outcome::Overridden(failure(FailureCode::Overridden))),
+        ] {
+            assert_eq!(
+                decided(&state, &look(Some(2), observed(1))),
+                deploy(2, Cause::NewCommit)
+            );
+        }
+    }
+
+    #[test]
+    fn drift_is_reported_or_corrected_by_policy_even_while_the_remote_is_down() {
+        let state = after(Outcome::Deployed);
+        let mut policy = policy();
+        for head in [Some(1), None] {
+            let look = look(head, observed(7));
+            policy.on_drift = OnDrift::Report;
+            assert_eq!(
+                decide(&state, &look, &context(&policy, 100)),
+                Decision::Rest
+            );
+            policy.on_drift = OnDrift::Correct;
+            assert_eq!(
+                decide(&state, &look, &context(&policy, 100)),
+                deploy(1, Cause::Drift)
+            );
+        }
+    }
+
+    #[test]
+    fn drift_is_any_of_running_system_profile_and_default_entry() {
+        let Some(last) = after(Outcome::Deployed).last else {
+            unreachable!("it was just made");
+        };
+        assert_eq!(drift(&last, &observed(1)), None);
+        let mut running = observed(1);
+        running.running = Some(toplevel(7));
+        let mut profile = observed(1);
+        profile.profile = None;
+        let mut entry = observed(1);
+        entry.default_entry = DefaultEntry::Toplevel(toplevel(7));
+        for drifted in [running, profile, entry] {
+            assert_eq!(drift(&last, &drifted), Some(&toplevel(1)));
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_commit_itself_waits_for_another_commit() {
+        let state = refused(FailureCode::CheckRefused);
+        let mut look = look(Some(1), observed(0));
+        look.forced = true;
+        assert_eq!(decided(&state, &look), Decision::Rest);
+    }
+
+    #[test]
+    fn changed_settings_ask_again_unless_the_host_was_touched() {
+        let refused = refused(FailureCode::CheckTimeout);
+        let failed = after(Outcome::Failed(failure(FailureCode::ActivationFailed)));
+        let deployed = after(Outcome::Deployed);
+        let policy = policy();
+        let decided = |state, index, configuration: &str, digest: &str| {
+            let mut context = context(&policy, 100);
+            context.settings.configuration = configuration.to_owned();
+            context.settings.digest = digest.to_owned();
+            decide(state, &look(Some(1), observed(index)), &context)
+        };
+        for (state, index, digest, expected) in [
+            (&refused, 0, "", Decision::Rest),
+            (&refused, 0, "other", deploy(1, Cause::Retry)),
+            (&failed, 0, "other", Decision::Rest),
+            (&deployed, 1, "other", Decision::Rest),
+        ] {
+            assert_eq!(decided(state, index, "", digest), expected, "{state:?}");
+        }
+        for (state, index) in [(&refused, 0), (&failed, 0), (&deployed, 1)] {
+            let expected = deploy(1, Cause::NewCommit);
+            assert_eq!(decided(state, index, "other", ""), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_waits_for_its_time_or_for_an_operator() {
+        for code in [FailureCode::InputUnavailable, FailureCode::SystemUnhealthy] {
+            waits_for_its_time_or_for_an_operator(refused(code));
+        }
+    }
+
+    fn waits_for_its_time_or_for_an_operator(mut state: State) {
+        state.retry = Some(Retry {
+            attempts: 1,
+            not_before: now(150).wall,
+        });
+        let mut look = look(Some(1), observed(0));
+        assert_eq!(decided(&state, &look), Decision::Rest);
+        look.forced = true;
+        assert_eq!(decided(&state, &look), deploy(1, Cause::Retry));
+        look.forced = false;
+        state.retry = Some(Retry {
+            attempts: 1,
+            not_before: now(100).wall,
+        });
+        assert_eq!(decided(&state, &look), deploy(1, Cause::Retry));
+    }
+
+    #[test]
+    fn a_system_that_needs_a_reboot_arrives_with_the_reboot() {
+        let state = after(Outcome::RebootRequired {
+            reason: failure(FailureCode::RebootRequired),
+            entry_written: true,
+        });
+        let mut waiting = observed(1);
+        waiting.running = Some(toplevel(0));
+        assert_eq!(decided(&state, &look(Some(1), waiting)), Decision::Rest);
+        assert_eq!(
+            decided(&state, &look(Some(1), observed(1))),
+            Decision::Arrived
+        );
+    }
+
+    #[test]
+    fn a_refused_reboot_is_tried_again_when_policy_or_running_system_changed() {
+        let state = after(Outcome::RebootRequired {
+            reason: failure(FailureCode::RebootRequired),
+            entry_written: false,
+        });
+        let same = look(Some(1), observed(0));
+        assert_eq!(decided(&state, &same), Decision::Rest);
+        assert_eq!(
+            decided(&state, &look(Some(1), observed(7))),
+            deploy(1, Cause::Retry)
+        );
+        let mut policy = policy();
+        policy.on_reboot_required = OnRebootRequired::Boot;
+        assert_eq!(
+            decide(&state, &same, &context(&policy, 100)),
+            deploy(1, Cause::Retry)
+        );
+    }
+
+    #[test]
+    fn a_refused_system_that_an_operator_put_in_place_has_arrived() {
+        let state = refused(FailureCode::CheckRefused);
+        assert_eq!(
+            decided(&state, &look(Some(1), observed(1))),
+            Decision::Arrived
+        );
+    }
+
+    #[test]
+    fn a_manual_switch_during_a_deployment_stays() {
+        let state = after(Outcome::Overridden(failure(FailureCode::Overridden)));
+        assert_eq!(decided(&state, &look(Some(1), observed(7))), Decision::Rest);
+        assert_eq!(
+            decided(&state, &look(Some(1), observed(1))),
+            Decision::Arrived
+        );
+    }
+
+    #[test]
+    fn a_busy_branch_cannot_starve_the_host() {
+        let candidate = Candidate::Commit(commit(1));
+        for (before, expected) in [(0, true), (2, true), (3, false)] {
+            assert_eq!(
+                supersedes(Some(&commit(2)), &candidate, before),
+                expected,
+                "after {before}"
+            );
+        }
+        assert!(!supersedes(Some(&commit(1)), &candidate, 0));
+        assert!(!supersedes(None, &candidate, 0));
+    }
+}

@@ -1,0 +1,130 @@
+//! The transition function: one private function per phase.
+//!
+//! In: state, event, context. Out: the next state and the effects that are
+//! due. Must not: anything else; see the module above.
+//!
+//! It matches on the phase first and hands each to one function that matches
+//! the event; a new variant breaks the build exactly where a decision is due.
+
+mod resting;
+mod preparing;
+mod activating;
+mod committing;
+mod finish;
+#[cfg(test)]
+mod tests;
+
+use super::state::{Context, Effect, Event, Phase, Report, State, Step};
+use crate::model::deployment::DeploymentId;
+
+/// Takes the state one event further.
+pub fn step(state: State, event: Event, context: &Context<'_>) -> Step {
+    match event {
+        Event::Looked(look) => resting::looked(state, &look, context),
+        Event::Completed { deployment, report } => completed(state, &deployment, report, context),
+    }
+}
+
+fn completed(
+    mut state: State,
+    deployment: &DeploymentId,
+    report: Report,
+    context: &Context<'_>,
+) -> Step {
+    if state.phase.deployment().map(|current| &current.id) != Some(deployment) {
+        return stale(state);
+    }
+    match (std::mem::take(&mut state.phase), report) {
+        (Phase::Importing { deployment }, Report::Imported(result)) => {
+            preparing::importing(state, deployment, result, context)
+        }
+        (Phase::Evaluating { deployment }, Report::Evaluated(result)) => {
+            preparing::evaluating(state, deployment, result, context)
+        }
+        (
+            Phase::Building {
+                deployment,
+                derivation,
+            },
+            Report::Built(result),
+        ) => preparing::building(state, deployment, derivation, result, context),
+        (Phase::Rooting { deployment, system }, Report::Rooted(result)) => {
+            preparing::rooting(state, deployment, system, result, context)
+        }
+        (Phase::Inspecting { deployment, system }, Report::Inspected(result)) => {
+            activating::inspecting(state, deployment, system, result, context)
+        }
+        (
+            Phase::Checking {
+                deployment,
+                system,
+                way,
+            },
+            Report::Checked(result),
+        ) => activating::checking(state, deployment, system, way, result, context),
+        (Phase::Testing { deployment, system }, Report::Tested(result)) => {
+            activating::testing(state, deployment, system, result, context)
+        }
+        (Phase::Confirming { deployment, system }, Report::Confirmed(confirmation)) => {
+            activating::confirming(state, deployment, system, confirmation, context)
+        }
+        (
+            Phase::SettingProfile {
+                deployment,
+                system,
+                permission,
+            },
+            Report::ProfileSet(result),
+        ) => committing::setting_profile(state, deployment, system, permission, result, context),
+        (
+            Phase::WritingBootEntry {
+                deployment,
+                system,
+                permission,
+            },
+            Report::BootEntryWritten(result),
+        ) => committing::writing_boot_entry(state, deployment, system, permission, result, context),
+        (
+            Phase::ReadingBack {
+                deployment,
+                system,
+                permission,
+            },
+            Report::ReadBack(observed),
+        ) => committing::reading_back(state, deployment, system, permission, &observed, context),
+        (
+            Phase::Restoring {
+                deployment,
+                system,
+                then,
+                ..
+            },
+            Report::Restored(result),
+        ) => committing::restored(state, deployment, system, then, result, context),
+        // A report of another phase's work: that work is over.
+        (phase, _) => {
+            state.phase = phase;
+            stale(state)
+        }
+    }
+}
+
+/// Enters a phase: lets go the unit of the one before, then starts its work.
+fn enter(mut state: State, phase: Phase, release: Option<Effect>) -> Step {
+    state.phase = phase;
+    let work = state.work().map(|(id, work)| Effect::Work(id, work));
+    Step {
+        state,
+        effects: release.into_iter().chain(work).collect(),
+        stale: false,
+    }
+}
+
+/// The event belongs to something that is over: nothing changes.
+fn stale(state: State) -> Step {
+    Step {
+        state,
+        effects: Vec::new(),
+        stale: true,
+    }
+}

@@ -1,0 +1,140 @@
+//! What a look leads to, in any phase.
+
+use super::super::select::{self, Decision};
+use super::super::state::{Context, Effect, Look, Phase, State, Step};
+use super::{enter, finish::finish, stale};
+use crate::model::deployment::{Cause, Deployment, Outcome, Resolved};
+use crate::model::failure::FailureCode;
+use crate::model::revision::Candidate;
+use crate::model::system::Observed;
+
+/// Takes a look: at rest it may start a deployment; while nothing on the host
+/// is touched yet a newer commit takes over; later it changes nothing.
+pub(super) fn looked(state: State, look: &Look, context: &Context<'_>) -> Step {
+    if state.phase == Phase::Resting {
+        return at_rest(state, look, context);
+    }
+    match state.phase.deployment() {
+        Some(current) if state.phase.is_preparing() => {
+            let supersede = select::supersedes(
+                look.head.as_ref(),
+                &current.candidate,
+                current.superseded_before,
+            );
+            match (&look.head, supersede) {
+                (Some(head), true) => take_over(
+                    state,
+                    Candidate::Commit(head.clone()),
+                    &look.observed,
+                    context,
+                ),
+                (Some(_) | None, _) => stale(state),
+            }
+        }
+        Some(_) | None => stale(state),
+    }
+}
+
+fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
+    match select::decide(&state, look, context) {
+        Decision::Rest => Step {
+            state,
+            effects: Vec::new(),
+            stale: false,
+        },
+        Decision::Arrived => {
+            if let Some(last) = &mut state.last {
+                last.outcome = Outcome::Deployed;
+                last.finished = context.now;
+            }
+            state.retry = None;
+            state.known_broken.clear();
+            Step {
+                state,
+                effects: Vec::new(),
+                stale: false,
+            }
+        }
+        Decision::Deploy(candidate, cause) => {
+            let mut deployment = deployment(candidate, cause, &look.observed, 0, context);
+            deployment.interruptions = interruptions(&state, &deployment);
+            let phase = first_phase(&state, deployment);
+            enter(state, phase, None)
+        }
+    }
+}
+
+/// Gives up a deployment that has touched nothing, for a newer commit.
+fn take_over(
+    mut state: State,
+    candidate: Candidate,
+    observed: &Observed,
+    context: &Context<'_>,
+) -> Step {
+    let unit = state.phase.unit_step();
+    let phase = std::mem::take(&mut state.phase);
+    let Some(old) = phase.deployment().cloned() else {
+        return stale(state);
+    };
+    let abandon = unit.map(|unit| Effect::Abandon(old.id.clone(), unit));
+    let superseded_before = old.superseded_before + 1;
+    let ended = finish(state, old, None, Outcome::Superseded, abandon, context);
+    let deployment = deployment(
+        candidate,
+        Cause::NewCommit,
+        observed,
+        superseded_before,
+        context,
+    );
+    let phase = first_phase(&ended.state, deployment);
+    let mut next = enter(ended.state, phase, None);
+    next.effects.splice(0..0, ended.effects);
+    next
+}
+
+fn deployment(
+    candidate: Candidate,
+    cause: Cause,
+    observed: &Observed,
+    superseded_before: u32,
+    context: &Context<'_>,
+) -> Deployment {
+    Deployment {
+        id: context.fresh_id.clone(),
+        candidate,
+        cause,
+        settings: context.settings.clone(),
+        before: observed.clone(),
+        started: context.now,
+        boot_id: context.boot_id.clone(),
+        interruptions: 0,
+        superseded_before,
+        reevaluations: 0,
+    }
+}
+
+/// How often the candidate's activation ended with the host before: that is no
+/// new beginning.
+fn interruptions(state: &State, next: &Deployment) -> u32 {
+    let before = state.last.as_ref().filter(|last| {
+        last.deployment.candidate == next.candidate
+            && matches!(&last.outcome, Outcome::Failed(failure) if failure.code == FailureCode::HostBusy)
+    });
+    before.map_or(0, |last| last.deployment.interruptions + 1)
+}
+
+/// A candidate that was evaluated before is not evaluated again.
+fn first_phase(state: &State, deployment: Deployment) -> Phase {
+    match &state.resolved {
+        Some(resolved) if is_of(resolved, &deployment) => Phase::Building {
+            derivation: resolved.derivation.clone(),
+            deployment,
+        },
+        Some(_) | None => Phase::Importing { deployment },
+    }
+}
+
+fn is_of(resolved: &Resolved, deployment: &Deployment) -> bool {
+    resolved.candidate == deployment.candidate
+        && resolved.configuration == deployment.settings.configuration
+}

@@ -1,0 +1,413 @@
+//! The order of a deployment, step by step.
+
+use std::collections::BTreeSet;
+
+use super::super::fixtures::*;
+use super::super::state::{Context, Effect, Event, Look, Phase, Report, State, Step, Work};
+use super::step;
+use crate::model::deployment::{DeploymentId, Outcome};
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::policy::{OnRebootRequired, Policy};
+use crate::model::stage::{BuildFailure, Confirmation, Inspection, TestFailure, UnitStep};
+use crate::model::system::{DefaultEntry, Observed};
+
+/// A deployment of commit 1 on a host where everything is 0, told what happens.
+struct Story {
+    policy: Policy,
+    state: State,
+    told: Vec<Effect>,
+}
+
+impl Story {
+    fn begin() -> Self {
+        Self::begin_with(policy())
+    }
+
+    fn begin_with(policy: Policy) -> Self {
+        let mut story = Self {
+            policy,
+            state: State::default(),
+            told: Vec::new(),
+        };
+        story.look(1);
+        story
+    }
+
+    fn look(&mut self, head: u8) -> bool {
+        self.feed(Event::Looked(Look {
+            head: Some(commit(head)),
+            observed: observed(0),
+            forced: false,
+        }))
+    }
+
+    fn report(&mut self, report: Report) -> bool {
+        let deployment = self.state.phase.deployment().expect("one goes on");
+        let deployment = deployment.id.clone();
+        self.feed(Event::Completed { deployment, report })
+    }
+
+    fn feed(&mut self, event: Event) -> bool {
+        let context: Context<'_> = context(&self.policy, self.told.len() as u64);
+        let Step {
+            state,
+            effects,
+            stale,
+        } = step(self.state.clone(), event, &context);
+        self.state = state;
+        self.told.extend(effects);
+        stale
+    }
+
+    /// As far as the phase that waits for the inspection.
+    fn until_inspection(mut self) -> Self {
+        self.report(Report::Imported(Ok(())));
+        self.report(Report::Evaluated(Ok(derivation(1))));
+        self.report(Report::Built(Ok(toplevel(1))));
+        self.report(Report::Rooted(Ok(observed(0))));
+        self
+    }
+
+    fn until_test(self) -> Self {
+        let mut story = self.until_inspection();
+        story.report(inspected(observed(0), None));
+        story.report(Report::Checked(Ok(observed(0))));
+        story
+    }
+
+    fn until_boot_entry(self) -> Self {
+        let mut story = self.until_test();
+        story.report(Report::Tested(Ok(())));
+        story.report(Report::Confirmed(Confirmation::Healthy));
+        story.report(Report::ProfileSet(Ok(())));
+        story
+    }
+
+    fn outcome(&self) -> &Outcome {
+        assert_eq!(self.state.phase, Phase::Resting);
+        &self.state.last.as_ref().expect("one ended").outcome
+    }
+
+    fn works(&self) -> Vec<&'static str> {
+        self.told.iter().filter_map(name).collect()
+    }
+
+    fn failure_code(&self) -> Option<FailureCode> {
+        self.outcome().failure().map(|failure| failure.code)
+    }
+}
+
+fn name(effect: &Effect) -> Option<&'static str> {
+    let Effect::Work(_, work) = effect else {
+        return None;
+    };
+    Some(match work {
+        Work::Import(_) => "import",
+        Work::Evaluate(_) => "evaluate",
+        Work::Build(_) => "build",
+        Work::Root(..) => "root",
+        Work::Inspect(..) => "inspect",
+        Work::Check(..) => "check",
+        Work::Test(_) => "test",
+        Work::Confirm(_) => "confirm",
+        Work::SetProfile(..) => "set profile",
+        Work::WriteBootEntry(..) => "write boot entry",
+        Work::ReadBack => "read back",
+        Work::Restore { .. } => "restore",
+    })
+}
+
+fn inspected(observed: Observed, reboot_required: Option<Failure>) -> Report {
+    Report::Inspected(Ok(Inspection {
+        observed,
+        reboot_required,
+    }))
+}
+
+fn half_switched() -> Observed {
+    Observed {
+        running: Some(toplevel(1)),
+        ..observed(0)
+    }
+}
+
+#[test]
+fn a_commit_goes_the_whole_way_in_this_order() {
+    let mut story = Story::begin().until_boot_entry();
+    story.report(Report::BootEntryWritten(Ok(())));
+    story.report(Report::ReadBack(observed(1)));
+    assert_eq!(story.outcome(), &Outcome::Deployed);
+    assert_eq!(
+        story.works(),
+        [
+            "import",
+            "evaluate",
+            "build",
+            "root",
+            "inspect",
+            "check",
+            "test",
+            "confirm",
+            "set profile",
+            "write boot entry",
+            "read back",
+        ]
+    );
+}
+
+#[test]
+fn each_unit_is_let_go_once_its_result_is_known() {
+    let mut story = Story::begin().until_boot_entry();
+    story.report(Report::BootEntryWritten(Ok(())));
+    let released: Vec<_> = story
+        .told
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Release(step) => Some(*step),
+            Effect::Abandon(..) | Effect::Work(..) => None,
+        })
+        .collect();
+    let expected: Vec<_> = UnitStep::ALL
+        .iter()
+        .copied()
+        .filter(|step| *step != UnitStep::Restore)
+        .collect();
+    assert_eq!(released, expected);
+}
+
+#[test]
+fn a_commit_that_changes_nothing_here_activates_nothing() {
+    let mut story = Story::begin();
+    story.report(Report::Imported(Ok(())));
+    story.report(Report::Evaluated(Ok(derivation(1))));
+    story.report(Report::Built(Ok(toplevel(1))));
+    story.report(Report::Rooted(Ok(observed(1))));
+    assert_eq!(story.outcome(), &Outcome::Unchanged);
+    assert_eq!(story.works(), ["import", "evaluate", "build", "root"]);
+}
+
+#[test]
+fn a_derivation_that_vanished_is_evaluated_again_and_not_for_ever() {
+    let mut story = Story::begin();
+    for _ in 0..4 {
+        story.report(Report::Imported(Ok(())));
+        story.report(Report::Evaluated(Ok(derivation(1))));
+        story.report(Report::Built(Err(BuildFailure::DerivationMissing)));
+    }
+    assert_eq!(story.failure_code(), Some(FailureCode::StepFailed));
+    let evaluations = story.works().iter().filter(|w| **w == "evaluate").count();
+    assert_eq!(evaluations, 4);
+}
+
+#[test]
+fn what_was_evaluated_is_not_evaluated_again_unless_it_is_another_configuration() {
+    let policy = policy();
+    for (configuration, expected) in [("", "building"), ("other", "importing")] {
+        let mut story = Story::begin().until_inspection();
+        story.report(Report::Inspected(Err(failure(
+            FailureCode::SystemUnhealthy,
+        ))));
+        let mut context = context(&policy, 1000);
+        context.settings.configuration = configuration.to_owned();
+        let look = Event::Looked(Look {
+            head: Some(commit(1)),
+            observed: observed(0),
+            forced: true,
+        });
+        let next = step(story.state, look, &context).state;
+        assert_eq!(next.phase.name(), expected, "{configuration:?}");
+    }
+}
+
+#[test]
+fn a_failed_check_ends_the_deployment_untouched() {
+    let mut story = Story::begin().until_inspection();
+    story.report(inspected(observed(0), None));
+    story.report(Report::Checked(Err(failure(FailureCode::CheckRefused))));
+    assert!(matches!(story.outcome(), Outcome::Refused(_)));
+    assert_eq!(story.works().last(), Some(&"check"));
+}
+
+#[test]
+fn a_failed_activation_leaves_profile_and_entry_alone_and_remembers_what_broke() {
+    let mut story = Story::begin().until_test();
+    let broken: BTreeSet<String> = ["web.service".to_owned()].into();
+    story.report(Report::Tested(Err(TestFailure::Touched {
+        failure: failure(FailureCode::ActivationFailed),
+        failed_units: broken.clone(),
+    })));
+    assert!(matches!(story.outcome(), Outcome::Failed(_)));
+    assert_eq!(story.works().last(), Some(&"test"));
+    assert_eq!(story.state.known_broken, broken);
+    story.look(2);
+    story.report(Report::Imported(Ok(())));
+    story.report(Report::Evaluated(Ok(derivation(2))));
+    story.report(Report::Built(Ok(toplevel(2))));
+    story.report(Report::Rooted(Ok(half_switched())));
+    let Some(Effect::Work(_, Work::Inspect(_, known))) = story.told.last() else {
+        panic!("{:?}", story.told.last());
+    };
+    assert_eq!(known, &broken);
+    // What is forgiven before the next `test` is not forgiven after it.
+    story.report(inspected(observed(0), None));
+    story.report(Report::Checked(Ok(observed(0))));
+    story.report(Report::Tested(Ok(())));
+    let Some(Effect::Work(_, work)) = story.told.last() else {
+        panic!("{:?}", story.told.last());
+    };
+    assert_eq!(work, &Work::Confirm(system(2)));
+}
+
+#[test]
+fn an_unhealthy_system_is_not_confirmed() {
+    let mut story = Story::begin().until_test();
+    story.report(Report::Tested(Ok(())));
+    story.report(Report::Confirmed(Confirmation::Unhealthy {
+        failure: failure(FailureCode::UnhealthyAfterTest),
+        failed_units: BTreeSet::new(),
+    }));
+    assert!(matches!(story.outcome(), Outcome::Failed(_)));
+    assert_eq!(story.works().last(), Some(&"confirm"));
+}
+
+#[test]
+fn a_system_that_takes_the_host_down_is_not_tested_for_ever() {
+    let mut story = Story::begin().until_test();
+    let goes_down = || {
+        Report::Tested(Err(TestFailure::Touched {
+            failure: failure(FailureCode::HostBusy),
+            failed_units: BTreeSet::new(),
+        }))
+    };
+    story.report(goes_down());
+    assert_eq!(story.failure_code(), Some(FailureCode::HostBusy));
+    story.feed(Event::Looked(Look {
+        head: Some(commit(1)),
+        observed: observed(0),
+        forced: true,
+    }));
+    story.report(Report::Built(Ok(toplevel(1))));
+    story.report(Report::Rooted(Ok(observed(0))));
+    story.report(inspected(observed(0), None));
+    story.report(Report::Checked(Ok(observed(0))));
+    story.report(goes_down());
+    assert_eq!(story.failure_code(), Some(FailureCode::Interrupted));
+    assert!(story.state.retry.is_none(), "that is final");
+}
+
+#[test]
+fn a_failed_boot_loader_leads_back_to_the_entry_before() {
+    let mut story = Story::begin().until_boot_entry();
+    story.report(Report::BootEntryWritten(Err(failure(
+        FailureCode::BootLoaderFailed,
+    ))));
+    assert_eq!(story.works().last(), Some(&"restore"));
+    story.report(Report::Restored(Ok(())));
+    assert_eq!(story.failure_code(), Some(FailureCode::BootLoaderFailed));
+    assert!(matches!(story.outcome(), Outcome::Failed(_)));
+}
+
+#[test]
+fn an_entry_that_reads_back_wrong_leads_back_to_the_entry_before() {
+    let mut story = Story::begin().until_boot_entry();
+    story.report(Report::BootEntryWritten(Ok(())));
+    let mut wrong = observed(1);
+    wrong.default_entry = DefaultEntry::Unreadable("torn".to_owned());
+    story.report(Report::ReadBack(wrong));
+    assert_eq!(story.works().last(), Some(&"restore"));
+    story.report(Report::Restored(Err(failure(
+        FailureCode::BootLoaderFailed,
+    ))));
+    assert_eq!(story.failure_code(), Some(FailureCode::ReadBackMismatch));
+}
+
+#[test]
+fn an_inhibited_switch_writes_nothing_unless_policy_says_so() {
+    let inhibited = || Some(failure(FailureCode::SwitchInhibited));
+    let mut story = Story::begin().until_inspection();
+    story.report(inspected(observed(0), inhibited()));
+    assert!(matches!(
+        story.outcome(),
+        Outcome::RebootRequired {
+            entry_written: false,
+            ..
+        }
+    ));
+    let mut policy = policy();
+    policy.on_reboot_required = OnRebootRequired::Boot;
+    let mut story = Story::begin_with(policy).until_inspection();
+    story.report(inspected(observed(0), inhibited()));
+    story.report(Report::Checked(Ok(observed(0))));
+    story.report(Report::ProfileSet(Ok(())));
+    story.report(Report::BootEntryWritten(Ok(())));
+    story.report(Report::ReadBack(Observed {
+        running: Some(toplevel(0)),
+        ..observed(1)
+    }));
+    assert!(matches!(
+        story.outcome(),
+        Outcome::RebootRequired {
+            entry_written: true,
+            ..
+        }
+    ));
+    assert!(!story.works().contains(&"test"));
+}
+
+#[test]
+fn a_switch_by_hand_during_the_build_stays() {
+    let mut story = Story::begin().until_inspection();
+    story.report(inspected(observed(7), None));
+    assert!(matches!(story.outcome(), Outcome::Overridden(_)));
+    assert_eq!(story.works().last(), Some(&"inspect"));
+}
+
+#[test]
+fn a_switch_by_hand_during_the_checks_stays() {
+    let mut profiled = observed(0);
+    profiled.profile = observed(7).profile;
+    for theirs in [observed(7), profiled] {
+        let mut story = Story::begin().until_inspection();
+        story.report(inspected(observed(0), None));
+        story.report(Report::Checked(Ok(theirs)));
+        assert!(matches!(story.outcome(), Outcome::Overridden(_)));
+        assert_eq!(story.works().last(), Some(&"check"));
+    }
+}
+
+#[test]
+fn a_newer_commit_takes_over_while_nothing_is_touched() {
+    let mut story = Story::begin();
+    story.report(Report::Imported(Ok(())));
+    story.look(2);
+    assert_eq!(story.works(), ["import", "evaluate", "import"]);
+    let abandoned = story
+        .told
+        .iter()
+        .any(|effect| matches!(effect, Effect::Abandon(_, UnitStep::Evaluate)));
+    assert!(abandoned);
+    let phase = &story.state.phase;
+    let candidate = phase.deployment().expect("one goes on").candidate.clone();
+    assert_eq!(candidate.commit(), &commit(2));
+}
+
+#[test]
+fn a_newer_commit_waits_once_the_host_is_touched() {
+    let mut story = Story::begin().until_test();
+    let before = story.state.clone();
+    assert!(story.look(2), "the look changes nothing");
+    assert_eq!(story.state, before);
+}
+
+#[test]
+fn a_late_or_foreign_completion_is_stale() {
+    let mut story = Story::begin();
+    let before = story.state.clone();
+    let foreign = Event::Completed {
+        deployment: DeploymentId("another".to_owned()),
+        report: Report::Imported(Ok(())),
+    };
+    assert!(story.feed(foreign));
+    assert!(story.report(Report::Checked(Ok(observed(0)))));
+    assert_eq!(story.state, before);
+}
