@@ -5,3 +5,4 @@ pub mod config;
 pub mod host;
 pub mod reconcile;
 pub mod fetcher;
+pub mod store;

@@ -1,0 +1,7 @@
+//! What survives the daemon's death: on disk, or in `/run` until the next boot.
+//!
+//! In: plain data. Out: the same, after any crash. Must not: decide.
+
+pub mod ledger;
+pub mod snapshot;
+pub mod lock;
