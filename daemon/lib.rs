@@ -6,3 +6,4 @@ pub mod host;
 pub mod reconcile;
 pub mod fetcher;
 pub mod store;
+pub mod ipc;

@@ -1,0 +1,75 @@
+//! The command line's side of the bus.
+//!
+//! In: nothing. Out: the number of the look that will answer, or why there is
+//! none. Must not: wait longer than [`PATIENCE`] for anything.
+
+use std::time::Duration;
+
+use zbus::{Connection, DBusError as _, fdo};
+
+use super::NAME;
+
+/// How long the bus and the daemon have to answer. The daemon's loop answers
+/// at once, whatever is going on.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a call did not get through.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nobody owns the name.
+    #[error("nobody answers to {NAME} on the bus")]
+    NotRunning,
+    /// The bus or the daemon turned us away.
+    #[error("not allowed to call the daemon: {0}")]
+    Denied(String),
+    /// There is no bus to be had.
+    #[error("reach the system bus")]
+    NoBus(#[source] Box<zbus::Error>),
+    /// No answer in time.
+    #[error("no answer from the daemon within {} seconds", PATIENCE.as_secs())]
+    Silent,
+    /// Everything else.
+    #[error("call the daemon")]
+    Failed(#[source] Box<fdo::Error>),
+}
+
+#[zbus::proxy(
+    interface = "org.deploy_flake.Daemon1",
+    default_service = "org.deploy_flake.Daemon1",
+    default_path = "/org/deploy_flake/Daemon1"
+)]
+trait Control {
+    fn trigger(&self) -> zbus::Result<u64>;
+}
+
+/// Has the daemon look at the remote now; returns the number of the look that
+/// will answer.
+pub async fn trigger() -> Result<u64, CallError> {
+    tokio::time::timeout(PATIENCE, call())
+        .await
+        .unwrap_or(Err(CallError::Silent))
+}
+
+async fn call() -> Result<u64, CallError> {
+    let no_bus = |error| CallError::NoBus(Box::new(error));
+    let connection = Connection::system().await.map_err(no_bus)?;
+    let control = ControlProxy::new(&connection).await.map_err(no_bus)?;
+    control.trigger().await.map_err(refused)
+}
+
+/// Sorts what a call can end with by what there is to do.
+fn refused(error: zbus::Error) -> CallError {
+    let error = fdo::Error::from(error);
+    match error.name().as_str() {
+        "org.freedesktop.DBus.Error.ServiceUnknown"
+        | "org.freedesktop.DBus.Error.NameHasNoOwner" => CallError::NotRunning,
+        // The daemon's connection went while it was answering.
+        "org.freedesktop.DBus.Error.NoReply" | "org.freedesktop.DBus.Error.Disconnected" => {
+            CallError::NotRunning
+        }
+        "org.freedesktop.DBus.Error.AccessDenied" => {
+            CallError::Denied(error.description().unwrap_or("no reason given").to_owned())
+        }
+        _ => CallError::Failed(Box::new(error)),
+    }
+}

@@ -1,0 +1,161 @@
+//! The daemon's side of the bus.
+//!
+//! In: a connection, a channel for requests, and what the daemon says of
+//! itself. Out: requests of callers that may make them. Must not: answer
+//! before the daemon's loop has.
+
+use tokio::sync::{mpsc, oneshot, watch};
+use zbus::fdo::{self, DBusProxy};
+use zbus::message::Header;
+use zbus::object_server::InterfaceRef;
+use zbus::{Connection, interface};
+
+use super::caller::{self, Caller};
+use super::{NAME, PATH};
+
+/// What a caller asks of the daemon's loop.
+#[derive(Debug)]
+pub enum Request {
+    /// Look at the remote now.
+    Trigger {
+        /// Takes the number of the look that will answer.
+        reply: oneshot::Sender<u64>,
+    },
+}
+
+/// What the properties say; the daemon's loop keeps it up to date.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The name of the phase, as in the snapshot.
+    pub phase: String,
+    /// The state of the condition, as in the snapshot.
+    pub condition: String,
+}
+
+/// Why the daemon cannot be called.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The object could not be put on the connection.
+    #[error("put {PATH} on the bus")]
+    Object(#[source] zbus::Error),
+    /// The name could not be had: another daemon, or no policy that allows it.
+    #[error("take the name {NAME} on the bus")]
+    Name(#[source] zbus::Error),
+}
+
+/// The object on the bus, until the connection ends.
+pub struct Server {
+    object: InterfaceRef<Control>,
+    state: watch::Receiver<State>,
+}
+
+impl Server {
+    /// Puts the object on the connection, then takes the name: whoever sees
+    /// the name can call.
+    pub async fn start(
+        connection: &Connection,
+        requests: mpsc::Sender<Request>,
+        state: watch::Receiver<State>,
+    ) -> Result<Self, ServeError> {
+        let control = Control {
+            requests,
+            state: state.clone(),
+        };
+        let objects = connection.object_server();
+        objects
+            .at(PATH, control)
+            .await
+            .map_err(ServeError::Object)?;
+        let object = objects.interface(PATH).await.map_err(ServeError::Object)?;
+        connection
+            .request_name(NAME)
+            .await
+            .map_err(ServeError::Name)?;
+        Ok(Self { object, state })
+    }
+
+    /// Tells whoever listens that a property changed, for as long as the
+    /// daemon lives. Cancel-safe: a change that was not told is told with the
+    /// next one, and whoever reads gets the present value anyway.
+    pub async fn announce(mut self) {
+        while self.state.changed().await.is_ok() {
+            let control = self.object.get().await;
+            let emitter = self.object.signal_emitter();
+            let told = async {
+                control.phase_changed(emitter).await?;
+                control.condition_changed(emitter).await
+            };
+            if let Err(error) = told.await {
+                tracing::debug!(%error, "a change of the properties could not be told");
+            }
+        }
+    }
+}
+
+/// The interface.
+struct Control {
+    requests: mpsc::Sender<Request>,
+    state: watch::Receiver<State>,
+}
+
+#[interface(name = "org.deploy_flake.Daemon1")]
+impl Control {
+    /// Looks at the remote now; returns the number of the look that answers.
+    async fn trigger(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        authorize(&header, connection).await?;
+        let (reply, answer) = oneshot::channel();
+        let gone = || fdo::Error::Failed("the daemon is stopping; call again".to_owned());
+        self.requests
+            .send(Request::Trigger { reply })
+            .await
+            .map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// The daemon's version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// What is going on, in one word.
+    #[zbus(property)]
+    fn phase(&self) -> String {
+        self.state.borrow().phase.clone()
+    }
+
+    /// Whether the host is what the remote asks for, in one word.
+    #[zbus(property)]
+    fn condition(&self) -> String {
+        self.state.borrow().condition.clone()
+    }
+}
+
+/// Asks the bus, not the caller, who is calling.
+async fn authorize(header: &Header<'_>, connection: &Connection) -> fdo::Result<()> {
+    let caller = match header.sender() {
+        Some(sender) => {
+            let bus = DBusProxy::new(connection).await?;
+            let known = bus
+                .get_connection_credentials(sender.clone().into())
+                .await?;
+            Caller {
+                user: known.unix_user_id(),
+                groups: known.into_unix_group_ids(),
+            }
+        }
+        None => Caller::default(),
+    };
+    let operators = caller::operators().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the groups cannot be read, so only root may call");
+        None
+    });
+    caller::judge(&caller, operators).map_err(|denied| {
+        tracing::warn!(user = caller.user, "a caller was turned away");
+        fdo::Error::AccessDenied(denied.to_string())
+    })
+}
