@@ -7,3 +7,4 @@ pub mod reconcile;
 pub mod fetcher;
 pub mod store;
 pub mod ipc;
+pub mod report;

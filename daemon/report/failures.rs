@@ -1,0 +1,171 @@
+//! A message id and a constant message for every failure code.
+//!
+//! In: a code. Out: what the journal's entry about it is found by. Must not:
+//! change an id once it was released; people and programs search for it.
+
+use crate::model::failure::FailureCode;
+
+/// The journal's entry for a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The 128-bit message id.
+    pub message_id: &'static str,
+    /// The constant message.
+    pub message: &'static str,
+}
+
+/// The entry for a failure code.
+pub fn entry(code: FailureCode) -> Entry {
+    let (message_id, message) = match code {
+        FailureCode::RemoteUnreachable => (
+            "ae4bc5df6fe9f40a46e4849c6e8642e2",
+            "the remote could not be asked",
+        ),
+        FailureCode::BranchMissing => (
+            "146459c66fae95a49040bdcb35a92fe5",
+            "the remote does not have the branch",
+        ),
+        FailureCode::FetchFailed => (
+            "cc7311e2f80e4d62a477d316681a42f3",
+            "the commit could not be fetched",
+        ),
+        FailureCode::ImportFailed => (
+            "3cbda9bd9045367659dc8d744b43ecbb",
+            "the commit could not be imported for evaluation",
+        ),
+        FailureCode::FlakeMissing => (
+            "b7db35e5f627be5406ae5d5161aa3f8b",
+            "the commit has no flake.nix",
+        ),
+        FailureCode::ConfigurationMissing => (
+            "1dcb779ccaa2198080e62ddee05d25ce",
+            "the flake has no configuration for this host",
+        ),
+        FailureCode::LockFileIncomplete => (
+            "3d93a8c94f85ad39fe916699cd89d6f7",
+            "the flake's lock file is incomplete",
+        ),
+        FailureCode::InputUnavailable => (
+            "53a7810a9027e685688470a7967511a3",
+            "an input or a substitute could not be downloaded",
+        ),
+        FailureCode::EvaluationFailed => (
+            "4accbec4f1a9d7d62f125e2ae4ee43c7",
+            "the flake does not evaluate",
+        ),
+        FailureCode::EvaluationTimeout => (
+            "675727a681f1efcb17c10aeb92672365",
+            "the evaluation took too long",
+        ),
+        FailureCode::BuildFailed => ("2408254b8ef3fc0a9bbfe85f3677f2ae", "the build failed"),
+        FailureCode::BuildTimeout => (
+            "bce5d17a7770be63589d5f25fad935df",
+            "the build took too long",
+        ),
+        FailureCode::OutOfMemory => ("93d32bc3b517f21ead5116aefbb9d7dc", "memory ran out"),
+        FailureCode::DiskFull => ("5a21da6a337abba6299354626e099037", "a file system is full"),
+        FailureCode::NotRooted => (
+            "baa62659cc817162a739314da8a3931d",
+            "the system could not be registered as a GC root",
+        ),
+        FailureCode::NotSwitchable => (
+            "63d7a91341e3a656c9d8b3bd60f4febd",
+            "the system has no switch-to-configuration",
+        ),
+        FailureCode::BootLoaderUnreadable => (
+            "f59b570459a154e4588972db64e5eda7",
+            "the boot loader's default entry cannot be read",
+        ),
+        FailureCode::SystemUnhealthy => (
+            "4651877633c827fa45404db52c310ab0",
+            "the host is not healthy, nothing was started",
+        ),
+        FailureCode::HostBusy => (
+            "0c90a2a450069099caebb7cced2b21b9",
+            "the host is starting or stopping",
+        ),
+        FailureCode::CheckRefused => (
+            "38d0f63f4808e9fcd1d443223a9b55d9",
+            "the system's own check refused",
+        ),
+        FailureCode::CheckTimeout => (
+            "f1ba0ddddd8a89037dd4548d94cd5ae1",
+            "the system's own check took too long",
+        ),
+        FailureCode::SwitchInhibited => (
+            "2b640ec54340aa37436f17c01f999705",
+            "a switch inhibitor asks for a reboot",
+        ),
+        FailureCode::RebootRequired => (
+            "427403a0b1ad21069000c6515f54ba0a",
+            "the system can only be reached by a reboot",
+        ),
+        FailureCode::LockHeld => (
+            "ccf48ba663f161151a90e61ebe0ca3e9",
+            "somebody else is switching",
+        ),
+        FailureCode::ActivationRefused => (
+            "63c853ca01b374df9edb26787d1d62d3",
+            "the test ended before it touched the host",
+        ),
+        FailureCode::ActivationFailed => (
+            "7e99a24dbc755be3542432fb8a4d1498",
+            "the test failed half-way",
+        ),
+        FailureCode::ActivationTimeout => {
+            ("ca3778d72262017c2e36bf5090529285", "the test took too long")
+        }
+        FailureCode::UnhealthyAfterTest => (
+            "bb9e3a0cf4c5ecdea8fe87a59d4b3712",
+            "the host is not healthy after the test",
+        ),
+        FailureCode::Overridden => (
+            "ef84319f5a95c9601a055df05597ac7c",
+            "somebody switched the host meanwhile",
+        ),
+        FailureCode::ProfileFailed => (
+            "b9b6835d67bb2272ed0470c8793ce087",
+            "the profile could not be set",
+        ),
+        FailureCode::BootLoaderFailed => (
+            "015208279fa6a44995b970c84e9b468d",
+            "the boot entry could not be written",
+        ),
+        FailureCode::ReadBackMismatch => (
+            "2fdd6ee500ac4816fd1aa531e8512e69",
+            "profile or boot entry are not what was written",
+        ),
+        FailureCode::Interrupted => (
+            "0b00a208c3e36328a94958e04b567a68",
+            "the host went down in the middle of it",
+        ),
+        FailureCode::StepFailed => (
+            "cb0efacf1b3957001bb5a591bd47f883",
+            "a step could not be started or watched",
+        ),
+    };
+    Entry {
+        message_id,
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_is_documented_with_its_class() {
+        let documentation = include_str!("../../docs/failures.md");
+        for code in FailureCode::ALL {
+            let row = format!("\n| `{}` | {} |", code.as_str(), code.class().as_str());
+            assert!(documentation.contains(&row), "{row} is not documented");
+        }
+        let rows = documentation.matches("\n| `").count();
+        assert_eq!(
+            rows,
+            FailureCode::ALL.len(),
+            "a code is documented that is none"
+        );
+    }
+}

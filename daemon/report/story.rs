@@ -1,0 +1,248 @@
+//! Which milestones a change of state is.
+//!
+//! In: the state before and after a decision. Out: the milestones between
+//! them, about ten for a deployment. Must not: say the same thing twice; a
+//! retry that ends as the attempt before it did is not news.
+
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::milestones;
+use crate::model::deployment::{Cause, Deployment, Finished};
+use crate::model::revision::Branch;
+use crate::model::system::Observed;
+use crate::reconcile::condition::Condition;
+use crate::reconcile::state::{Phase, State};
+
+/// Tells what a decision changed. `took`: how long the phase before lasted.
+pub fn tell(branch: &Branch, before: &State, after: &State, took: Duration) {
+    if let Some(finished) = &after.last
+        && before.last != after.last
+    {
+        ended(before.last.as_ref(), finished);
+    }
+    let id = |phase: &Phase| phase.deployment().map(|deployment| deployment.id.clone());
+    if id(&before.phase) == id(&after.phase) {
+        went_on(&before.phase, &after.phase, took);
+    } else if let Some(deployment) = after.phase.deployment() {
+        began(branch, deployment);
+    }
+}
+
+fn began(branch: &Branch, deployment: &Deployment) {
+    let commit = deployment.candidate.commit();
+    match deployment.cause {
+        Cause::NewCommit => milestones::new_commit(&deployment.id, branch, commit),
+        Cause::Drift => milestones::deployment_started(&deployment.id, commit, deployment.cause),
+        Cause::Retry => debug!(df_deployment = %deployment.id, "a deployment is tried again"),
+    }
+}
+
+fn went_on(before: &Phase, after: &Phase, took: Duration) {
+    let (Some(deployment), quiet) = (after.deployment(), is_retry(after)) else {
+        return;
+    };
+    let id = &deployment.id;
+    match (before, after) {
+        (Phase::Evaluating { .. }, Phase::Building { derivation, .. }) if !quiet => {
+            milestones::evaluated(id, derivation, took);
+        }
+        (Phase::Building { .. }, Phase::Rooting { system, .. }) if !quiet => {
+            milestones::built(id, &system.toplevel, took);
+        }
+        (Phase::Checking { system, .. }, Phase::Testing { .. }) => {
+            milestones::check_passed(id, &system.toplevel, took);
+            milestones::test_started(id, &system.toplevel);
+        }
+        (Phase::Checking { system, .. }, Phase::SettingProfile { .. }) => {
+            milestones::check_passed(id, &system.toplevel, took);
+        }
+        (Phase::Testing { system, .. }, Phase::Confirming { .. }) => {
+            milestones::activated(id, &system.toplevel, took);
+        }
+        (Phase::Confirming { system, .. }, Phase::SettingProfile { .. }) => {
+            milestones::confirmed(id, &system.toplevel, took);
+        }
+        (Phase::WritingBootEntry { system, .. }, Phase::ReadingBack { .. }) => {
+            milestones::boot_entry_written(id, &system.toplevel, took);
+        }
+        (_, Phase::Restoring { system, .. }) => {
+            milestones::restoring(id, &system.toplevel);
+        }
+        // Every other change of phase is seen in the status.
+        (_, _) => {}
+    }
+}
+
+fn is_retry(phase: &Phase) -> bool {
+    phase
+        .deployment()
+        .is_some_and(|deployment| deployment.cause == Cause::Retry)
+}
+
+fn ended(before: Option<&Finished>, finished: &Finished) {
+    let failure = |finished: &Finished| {
+        let failure = finished.outcome.failure()?;
+        Some((failure.code, failure.message.clone()))
+    };
+    let same = before.is_some_and(|before| {
+        before.deployment.candidate == finished.deployment.candidate
+            && failure(before).is_some()
+            && failure(before) == failure(finished)
+    });
+    if same && finished.deployment.cause == Cause::Retry {
+        debug!(df_deployment = %finished.deployment.id, "the retry ended as the attempt before");
+        return;
+    }
+    milestones::ended(finished, duration(finished));
+}
+
+/// How long a deployment took; over a reboot only the wall clock can say.
+fn duration(finished: &Finished) -> Duration {
+    let (started, ended) = (finished.deployment.started, finished.finished);
+    if ended.since_boot >= started.since_boot {
+        return ended.since_boot - started.since_boot;
+    }
+    let wall = ended.wall.duration_since(started.wall);
+    Duration::try_from(wall).unwrap_or_default()
+}
+
+/// Tells what a restarted daemon took up again.
+pub fn resumed(before: &State, after: &State) {
+    let Some(deployment) = before.phase.deployment() else {
+        return;
+    };
+    let commit = deployment.candidate.commit();
+    let phase = before.phase.name();
+    let interrupted = after
+        .phase
+        .deployment()
+        .is_none_or(|now| now.boot_id != deployment.boot_id);
+    if interrupted {
+        milestones::interrupted(&deployment.id, commit, phase);
+    } else {
+        milestones::resumed(&deployment.id, commit, phase);
+    }
+}
+
+/// Whether a host at rest stopped being what it was brought to, and that was
+/// told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Drift {
+    is_told: bool,
+}
+
+/// What there is to tell about drift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    Nothing,
+    Drifted,
+    Corrected,
+}
+
+impl Drift {
+    /// Tells when the host drifted, or is what it was brought to again.
+    pub fn tell(&mut self, now: &Condition, observed: &Observed) {
+        match (self.news(now), now) {
+            (News::Drifted, Condition::Drifted { wanted }) => {
+                milestones::drifted(wanted, observed);
+            }
+            (News::Corrected, _) => {
+                if let Some(running) = &observed.running {
+                    milestones::drift_corrected(running);
+                }
+            }
+            (News::Nothing | News::Drifted, _) => {}
+        }
+    }
+
+    /// A manual switch makes the host busy for a moment, and the remote may
+    /// come and go: neither makes the same drift news again, or its end none.
+    fn news(&mut self, now: &Condition) -> News {
+        let was_told = self.is_told;
+        match now {
+            Condition::Drifted { .. } => {
+                self.is_told = true;
+                if was_told {
+                    News::Nothing
+                } else {
+                    News::Drifted
+                }
+            }
+            Condition::Converged => {
+                self.is_told = false;
+                if was_told {
+                    News::Corrected
+                } else {
+                    News::Nothing
+                }
+            }
+            Condition::Starting | Condition::Waiting(_) | Condition::RemoteUnreachable(_) => {
+                News::Nothing
+            }
+            // From here on it is the deployment that is told of.
+            Condition::Deploying
+            | Condition::Refused(_)
+            | Condition::Failed(_)
+            | Condition::Retrying(_)
+            | Condition::RebootRequired { .. } => {
+                self.is_told = false;
+                News::Nothing
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::failure::{Failure, FailureCode};
+    use crate::model::system::Toplevel;
+
+    fn drifted() -> Condition {
+        let path = "/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-nixos-system-web1".to_owned();
+        let wanted = Toplevel::new(path.try_into().expect("it is a store path"));
+        Condition::Drifted { wanted }
+    }
+
+    fn failure(code: FailureCode) -> Failure {
+        Failure::new(code, "m", "h")
+    }
+
+    fn told(conditions: &[Condition]) -> Vec<News> {
+        let mut drift = Drift::default();
+        conditions.iter().map(|now| drift.news(now)).collect()
+    }
+
+    #[test]
+    fn drift_and_its_end_are_told_once_whatever_comes_between() {
+        use News::{Corrected, Drifted, Nothing};
+        let busy = || Condition::Waiting(failure(FailureCode::HostBusy));
+        let unreachable = || Condition::RemoteUnreachable(failure(FailureCode::RemoteUnreachable));
+        let conditions = [
+            Condition::Converged,
+            drifted(),
+            busy(),
+            drifted(),
+            busy(),
+            unreachable(),
+            Condition::Converged,
+            Condition::Converged,
+            drifted(),
+        ];
+        assert_eq!(
+            told(&conditions),
+            [
+                Nothing, Drifted, Nothing, Nothing, Nothing, Nothing, Corrected, Nothing, Drifted
+            ]
+        );
+    }
+
+    #[test]
+    fn a_drift_that_a_deployment_ends_is_told_by_the_deployment() {
+        use News::{Drifted, Nothing};
+        let conditions = [drifted(), Condition::Deploying, Condition::Converged];
+        assert_eq!(told(&conditions), [Drifted, Nothing, Nothing]);
+    }
+}

@@ -1,0 +1,255 @@
+//! The words for phases, conditions and outcomes, in one place: status text,
+//! snapshot and command line all take them from here.
+//!
+//! In: names, and the facts of the moment. Out: sentences. Must not: depend on
+//! the time or on where they are shown.
+
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::revision::{Branch, CommitId};
+use crate::model::text::{LINE_LIMIT, one_line};
+use crate::store::snapshot::{Condition, ConditionState, OutcomeName, Phase, PhaseName};
+
+/// What is being done, to follow "the daemon is".
+pub fn phase(name: PhaseName) -> &'static str {
+    match name {
+        PhaseName::Resting => "resting",
+        PhaseName::Importing => "importing the commit",
+        PhaseName::Evaluating => "evaluating the configuration",
+        PhaseName::Building => "building the system",
+        PhaseName::Rooting => "registering the system as a GC root",
+        PhaseName::Inspecting => "looking at the host's health",
+        PhaseName::Checking => "running the system's own checks",
+        PhaseName::Testing => "activating the system for a test",
+        PhaseName::Confirming => "watching the host's health",
+        PhaseName::SettingProfile => "setting the profile",
+        PhaseName::WritingBootEntry => "writing the boot entry",
+        PhaseName::ReadingBack => "reading profile and boot entry back",
+        PhaseName::Restoring => "putting profile and boot entry back",
+    }
+}
+
+/// The answer to "is this host what the remote asks for", to follow the
+/// host's name.
+pub fn condition(state: ConditionState) -> &'static str {
+    match state {
+        ConditionState::Starting => "starting",
+        ConditionState::Converged => "converged",
+        ConditionState::Deploying => "deploying",
+        ConditionState::Waiting => "waiting",
+        ConditionState::Drifted => "drifted",
+        ConditionState::Refused => "refused",
+        ConditionState::Failed => "failed",
+        ConditionState::Retrying => "retrying",
+        ConditionState::RebootRequired => "reboot required",
+        ConditionState::RemoteUnreachable => "remote unreachable",
+    }
+}
+
+/// How a deployment ended, to follow its commit.
+pub fn outcome(name: OutcomeName) -> &'static str {
+    match name {
+        OutcomeName::Deployed => "deployed",
+        OutcomeName::Unchanged => "was there already",
+        OutcomeName::Refused => "refused, nothing was touched",
+        OutcomeName::Failed => "failed, the host was touched",
+        OutcomeName::RebootRequired => "needs a reboot",
+        OutcomeName::Superseded => "gave way to a newer commit",
+        OutcomeName::Overridden => "was overridden by a manual switch",
+    }
+}
+
+/// The one line that `systemctl status` shows.
+pub fn status_line(phase: &Phase, condition: &Condition) -> String {
+    let at_rest = || format!("{}: {}", self::condition(condition.state), condition.why);
+    let line = match phase.name {
+        PhaseName::Resting => at_rest(),
+        PhaseName::Importing
+        | PhaseName::Evaluating
+        | PhaseName::Building
+        | PhaseName::Rooting
+        | PhaseName::Inspecting
+        | PhaseName::Checking
+        | PhaseName::Testing
+        | PhaseName::Confirming
+        | PhaseName::SettingProfile
+        | PhaseName::WritingBootEntry
+        | PhaseName::ReadingBack
+        | PhaseName::Restoring => match condition.state {
+            // A deployment that stands still.
+            ConditionState::Waiting => at_rest(),
+            ConditionState::Starting
+            | ConditionState::Converged
+            | ConditionState::Deploying
+            | ConditionState::Drifted
+            | ConditionState::Refused
+            | ConditionState::Failed
+            | ConditionState::Retrying
+            | ConditionState::RebootRequired
+            | ConditionState::RemoteUnreachable => {
+                format!("deploying: {}", self::phase(phase.name))
+            }
+        },
+    };
+    one_line(&line, LINE_LIMIT)
+}
+
+/// The facts that a condition is told with.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The branch that the host follows.
+    pub branch: &'a Branch,
+    /// The commit that it asks for, once known.
+    pub commit: Option<&'a CommitId>,
+    /// Why the host is not what it asks for, where something failed.
+    pub failure: Option<&'a Failure>,
+    /// Whether the next boot starts the commit's system.
+    pub entry_written: bool,
+}
+
+/// Why the condition is what it is, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionText {
+    /// Why, as a sentence.
+    pub why: String,
+    /// What to do, as a sentence, if there is anything to do.
+    pub remedy: Option<String>,
+}
+
+/// Says why the condition is what it is, and what to do.
+pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText {
+    let branch = facts.branch;
+    let target = match facts.commit {
+        Some(commit) => format!("commit {} of {branch}", commit.short()),
+        None => format!("branch {branch}"),
+    };
+    let cause = facts.failure.map_or_else(
+        || "no reason is known".to_owned(),
+        |failure| failure.message.clone(),
+    );
+    let hint = facts
+        .failure
+        .map(|failure| failure.hint.clone())
+        .filter(|hint| !hint.is_empty());
+    let (why, remedy) = match state {
+        ConditionState::Starting => ("The daemon has not looked yet.".to_owned(), None),
+        ConditionState::Converged => (format!("The host is what {target} asks for."), None),
+        ConditionState::Deploying => (format!("The host is being brought to {target}."), None),
+        ConditionState::Waiting => (format!("Nothing is started: {cause}."), hint),
+        ConditionState::Drifted => (
+            format!("Somebody changed the host; it is not what {target} asks for."),
+            hint.or_else(|| {
+                Some(
+                    "Push a commit that holds the change, or set drift = \"correct\" to have \
+                     the host brought back."
+                        .to_owned(),
+                )
+            }),
+        ),
+        ConditionState::Refused => (
+            format!("The host was not touched; {target} was refused: {cause}."),
+            hint,
+        ),
+        ConditionState::Failed if is_overridden(facts.failure) => (
+            format!("The deployment of {target} was overridden: {cause}."),
+            hint,
+        ),
+        ConditionState::Failed => (
+            format!("The deployment of {target} failed after it had touched the host: {cause}."),
+            hint,
+        ),
+        ConditionState::Retrying => (
+            format!("The deployment of {target} is going to be tried again: {cause}."),
+            hint,
+        ),
+        ConditionState::RebootRequired => (
+            format!("The system of {target} can only be reached by a reboot: {cause}."),
+            Some(reboot_remedy(facts.entry_written)),
+        ),
+        ConditionState::RemoteUnreachable => (
+            format!("The remote cannot be asked for {branch}: {cause}."),
+            hint,
+        ),
+    };
+    ConditionText { why, remedy }
+}
+
+/// Whether somebody else touched the host, and the deployment may not have.
+fn is_overridden(failure: Option<&Failure>) -> bool {
+    failure.is_some_and(|failure| failure.code == FailureCode::Overridden)
+}
+
+fn reboot_remedy(entry_written: bool) -> String {
+    if entry_written {
+        "Reboot the host: its boot entry is written, and the system was not tested.".to_owned()
+    } else {
+        "Set on_reboot_required = \"boot\" to have the boot entry written without a test, then \
+         reboot."
+            .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::snapshot::example;
+
+    #[test]
+    fn the_status_line_says_the_phase_or_why_there_is_none() {
+        let mut snapshot = example::full();
+        let line = |snapshot: &crate::store::snapshot::Snapshot| {
+            status_line(&snapshot.phase, &snapshot.condition)
+        };
+        assert_eq!(
+            line(&snapshot),
+            "converged: The host is what main asks for."
+        );
+        snapshot.phase.name = PhaseName::Building;
+        assert_eq!(line(&snapshot), "deploying: building the system");
+        let converged = std::mem::replace(&mut snapshot.condition.state, ConditionState::Waiting);
+        assert!(line(&snapshot).starts_with("waiting: "), "it stands still");
+        snapshot.condition.state = converged;
+        snapshot.phase.name = PhaseName::Resting;
+        snapshot.condition.why = "a\nb\u{1b}".to_owned();
+        assert_eq!(line(&snapshot), "converged: a\\nb\\u{1b}");
+    }
+
+    #[test]
+    fn a_condition_says_why_and_what_to_do() {
+        let branch = Branch::try_from("main".to_owned()).expect("it is a branch");
+        let commit = example::commit();
+        let failure = Failure::new(FailureCode::CheckRefused, "the check said no", "Fix it.");
+        let facts = Facts {
+            branch: &branch,
+            commit: Some(&commit),
+            failure: Some(&failure),
+            entry_written: false,
+        };
+        let text = condition_text(ConditionState::Refused, &facts);
+        assert_eq!(
+            text.why,
+            "The host was not touched; commit 0123456789ab of main was refused: the check said no."
+        );
+        assert_eq!(text.remedy.as_deref(), Some("Fix it."));
+        let overridden = Failure::new(FailureCode::Overridden, "another system runs", "");
+        let facts_then = Facts {
+            failure: Some(&overridden),
+            ..facts
+        };
+        assert_eq!(
+            condition_text(ConditionState::Failed, &facts_then).why,
+            "The deployment of commit 0123456789ab of main was overridden: another system runs."
+        );
+        let text = condition_text(
+            ConditionState::Converged,
+            &Facts {
+                failure: None,
+                ..facts
+            },
+        );
+        assert_eq!(
+            text.why,
+            "The host is what commit 0123456789ab of main asks for."
+        );
+        assert_eq!(text.remedy, None);
+    }
+}
