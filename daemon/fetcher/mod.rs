@@ -7,3 +7,10 @@
 //! and ends the process. Nothing is lost with it but a connection.
 
 pub mod wire;
+pub mod process;
+mod remote;
+mod session;
+mod mirror;
+mod trouble;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! The mirror: a repository that is only a cache.
+//!
+//! In: a directory that belongs to this process. Out: the repository, opened
+//! anew for every use, clean and whole. Must not: check anything out, or go on
+//! with a repository that is damaged; it is removed and made anew.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use gix::odb::pack;
+use gix::progress::Discard;
+use rustix::fs::FlockOperation;
+
+use crate::fetcher::trouble::Trouble;
+use crate::fetcher::wire::Problem;
+use crate::model::revision::CommitId;
+
+/// What the repository's directories allow: the import reads them by its group.
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// What the repository's files allow.
+const FILE_MODE: u32 = 0o640;
+
+/// Configuration of every open: no file outside the mirror is read, and nothing
+/// but these transports is ever used.
+const CONFIGURATION: &[&str] = &[
+    "protocol.allow=never",
+    "protocol.https.allow=always",
+    "protocol.http.allow=always",
+    "protocol.ssh.allow=always",
+    "protocol.git.allow=always",
+    "protocol.file.allow=always",
+    // Milliseconds until a connection is given up.
+    "gitoxide.http.connectTimeout=10000",
+    // Silence for 25 s ends a transfer. A server that still prepares a pack
+    // says so every 5 s; the limit of 1 byte a second lets that pass.
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=25",
+    // Never asks, never believes an unknown host, never waits for ever.
+    "core.sshCommand=ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
+    "ssh.variant=ssh",
+    concat!(
+        "gitoxide.userAgent=deploy-flake/",
+        env!("CARGO_PKG_VERSION")
+    ),
+    // Whoever writes a reference log must have a name.
+    "user.name=deploy-flake",
+    "user.email=deploy-flake@localhost",
+];
+
+/// The mirror, owned by this process alone.
+pub(super) struct Mirror {
+    directory: PathBuf,
+    /// The directory itself, locked. It is never removed, only emptied: it is
+    /// a mount point in the fetcher's sandbox, and the lock hangs on it.
+    lock: File,
+}
+
+impl Mirror {
+    /// Takes the mirror, and clears away what a killed fetch left behind.
+    pub(super) fn own(directory: &Path) -> anyhow::Result<Self> {
+        let shown = directory.display();
+        fs::create_dir_all(directory).with_context(|| format!("could not create {shown}"))?;
+        let lock = File::open(directory).with_context(|| format!("could not open {shown}"))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .with_context(|| format!("another process holds the mirror at {shown}"))?;
+        let mirror = Self {
+            directory: directory.to_owned(),
+            lock,
+        };
+        mirror
+            .remove_leftovers()
+            .with_context(|| format!("could not clear away leftovers in {shown}"))?;
+        Ok(mirror)
+    }
+
+    /// Opens the repository, made anew when there is none that can be opened.
+    ///
+    /// Never kept open: the slots for packs are fixed when it is opened, so a
+    /// long-lived one fails for ever after about a hundred fetches.
+    pub(super) fn open(&self) -> Result<gix::Repository, Trouble> {
+        self.remove_leftovers()
+            .map_err(|error| Trouble::from_io("could not clear away leftovers", &error))?;
+        if self.git_directory().exists() {
+            match gix::open_opts(&self.directory, options()) {
+                Ok(repository) if is_whole(&repository) => return Ok(repository),
+                Ok(_) => eprintln!("the mirror has lost its HEAD or its configuration"),
+                Err(error) => eprintln!("the mirror cannot be opened: {error:#}"),
+            }
+        }
+        self.clear()?;
+        self.create()
+    }
+
+    /// Whether the mirror's ref already is this commit.
+    pub(super) fn is_at(repository: &gix::Repository, name: &str, commit: &CommitId) -> bool {
+        let found = repository.try_find_reference(name).ok().flatten();
+        let wanted = gix::ObjectId::from_hex(commit.as_str().as_bytes()).ok();
+        wanted.is_some() && found.and_then(|found| found.try_id().map(gix::Id::detach)) == wanted
+    }
+
+    /// Whether every pack is what was once received, and every commit that a
+    /// ref reaches is there.
+    ///
+    /// That is enough: each pack was complete when it came and brought at
+    /// least one commit, so a pack that is lost leaves a gap in the history.
+    pub(super) fn verify(&self, repository: &gix::Repository) -> anyhow::Result<()> {
+        for index in self.packs("idx")? {
+            let name = index.with_extension("");
+            verify_pack(&index).with_context(|| format!("{} is damaged", name.display()))?;
+        }
+        let mut tips = Vec::new();
+        for reference in repository.references()?.all()? {
+            let mut reference = reference.map_err(|error| anyhow::anyhow!("a ref: {error}"))?;
+            if reference.name().as_bstr().starts_with(b"refs/deploy/") {
+                tips.push(reference.peel_to_commit()?.id);
+            }
+        }
+        for commit in repository.rev_walk(tips).all()? {
+            commit.context("the history has a gap")?;
+        }
+        Ok(())
+    }
+
+    /// Removes all that is in the mirror. The next [`Mirror::open`] makes it anew.
+    pub(super) fn clear(&self) -> Result<(), Trouble> {
+        let remove_all = || -> io::Result<()> {
+            for entry in fs::read_dir(&self.directory)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            Ok(())
+        };
+        remove_all().map_err(|error| Trouble::from_io("could not empty the mirror", &error))
+    }
+
+    /// Lets the group read what was written; gix keeps packs to their owner.
+    pub(super) fn share_with_group(&self) -> Result<(), Trouble> {
+        walk(&self.git_directory(), &mut |path, kind| {
+            let mode = if kind.is_dir() {
+                DIRECTORY_MODE
+            } else {
+                FILE_MODE
+            };
+            if fs::metadata(path)?.permissions().mode() & 0o7777 != mode {
+                fs::set_permissions(path, Permissions::from_mode(mode))?;
+            }
+            Ok(())
+        })
+        .map_err(|error| Trouble::from_io("could not share the mirror with its group", &error))
+    }
+
+    fn git_directory(&self) -> PathBuf {
+        self.directory.join(".git")
+    }
+
+    /// Non-bare: Nix reads such a repository directly, and keeps no second copy.
+    fn create(&self) -> Result<gix::Repository, Trouble> {
+        let kind = gix::create::Kind::WithWorktree;
+        let repository =
+            gix::ThreadSafeRepository::init_opts(&self.directory, kind, <_>::default(), options())
+                .map_err(|error| Trouble::from_gix(Problem::Fetch, &error))?
+                .to_thread_local();
+        self.share_with_group()?;
+        Ok(repository)
+    }
+
+    /// Removes what only a process that was killed can have left: nobody else
+    /// writes here, and one request is worked on at a time.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        if !self.git_directory().is_dir() {
+            return Ok(());
+        }
+        walk(&self.git_directory(), &mut |path, kind| {
+            if kind.is_file() && is_leftover(path) {
+                fs::remove_file(path)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn packs(&self, extension: &str) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.git_directory().join("objects/pack"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for Mirror {
+    /// Closing the file is not enough: a child that is just being started has
+    /// a copy of it, and with it the lock, until it runs its own program.
+    fn drop(&mut self) {
+        // It fails only for what is no lock; then there is nothing to let go.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
+/// Isolated: no environment, no configuration of user or system.
+fn options() -> gix::open::Options {
+    gix::open::Options::isolated()
+        .with(gix::sec::Trust::Full)
+        .config_overrides(CONFIGURATION.iter().copied())
+}
+
+/// Whether git and Nix would call it a repository too; gix is content with less.
+fn is_whole(repository: &gix::Repository) -> bool {
+    repository.config_snapshot().boolean("core.bare") == Some(false)
+        && repository.head_name().is_ok()
+}
+
+/// Compares both checksums of a pack with its bytes.
+fn verify_pack(index: &Path) -> Result<(), gix::Error> {
+    let never = AtomicBool::new(false);
+    let kind = gix::hash::Kind::Sha1;
+    pack::index::File::at(index, kind)?.verify_checksum(&mut Discard, &never)?;
+    pack::data::File::at(index.with_extension("pack"), kind)?
+        .verify_checksum(&mut Discard, &never)?;
+    Ok(())
+}
+
+/// Locks, half-written packs, packs without their index, and the marks that
+/// keep a pack from being repacked.
+fn is_leftover(path: &Path) -> bool {
+    let in_packs = path
+        .parent()
+        .is_some_and(|parent| parent.ends_with("objects/pack"));
+    let has = |wanted: &str| path.extension().is_some_and(|found| found == wanted);
+    let temporary = path
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b".tmp"));
+    has("lock")
+        || in_packs && (temporary || has("keep"))
+        || in_packs && has("pack") && !path.with_extension("idx").exists()
+}
+
+/// Calls `visit` for everything below and including `path`, the directory
+/// before its content. Links are neither followed nor visited.
+fn walk(
+    path: &Path,
+    visit: &mut dyn FnMut(&Path, fs::FileType) -> io::Result<()>,
+) -> io::Result<()> {
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if kind.is_symlink() {
+        return Ok(());
+    }
+    visit(path, kind)?;
+    if kind.is_dir() {
+        for entry in fs::read_dir(path)? {
+            walk(&entry?.path(), visit)?;
+        }
+    }
+    Ok(())
+}

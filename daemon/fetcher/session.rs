@@ -1,0 +1,151 @@
+//! One connection to a remote, its handshake done.
+//!
+//! In: a URL. Out: the commit that a branch is. Must not: fetch, or write.
+
+use gix::progress::Discard;
+use gix::protocol::handshake::Ref;
+use gix::protocol::ls_refs::RefPrefixes;
+use gix::protocol::transport::client::TransportWithoutIO;
+use gix::protocol::transport::client::blocking_io::{Transport, connect};
+use gix::protocol::transport::{Protocol, Service};
+use gix::protocol::{Handshake, LsRefsCommand, SendFlushOnDrop};
+use gix::remote::Direction;
+
+use crate::fetcher::trouble::Trouble;
+use crate::fetcher::wire::Problem;
+use crate::model::revision::{Branch, CommitId};
+
+/// How we name ourselves to servers.
+const AGENT: &str = concat!("git/deploy-flake-", env!("CARGO_PKG_VERSION"));
+
+/// A connection on which the handshake is done.
+pub(super) struct Session {
+    url: String,
+    transport: SendFlushOnDrop<Box<dyn Transport + Send>>,
+    handshake: Handshake,
+}
+
+impl Session {
+    /// Connects and shakes hands.
+    pub(super) fn connect(repository: &gix::Repository, url: &str) -> Result<Self, Trouble> {
+        let mut transport =
+            connect(repository, url).map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
+        let handshake = gix::protocol::handshake(
+            &mut transport.inner,
+            Service::UploadPack,
+            no_credentials,
+            Vec::new(),
+            &mut Discard,
+        )
+        .map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
+        refuse_other_hashes(&handshake)?;
+        Ok(Self {
+            url: url.to_owned(),
+            transport,
+            handshake,
+        })
+    }
+
+    /// Whether this is a session with that URL.
+    pub(super) fn is_with(&self, url: &str) -> bool {
+        self.url == url
+    }
+
+    /// Whether the session can be asked again later.
+    ///
+    /// Only where a request stands for itself (http). Elsewhere a session
+    /// holds a process on the server, and a fleet would hold one each.
+    pub(super) fn can_be_kept(&self) -> bool {
+        !self
+            .transport
+            .inner
+            .connection_persists_across_multiple_requests()
+            && self.handshake.server_protocol_version == Protocol::V2
+    }
+
+    /// Asks which commit the branch is.
+    pub(super) fn head(&mut self, branch: &Branch) -> Result<Option<CommitId>, Trouble> {
+        let name = branch.reference();
+        let listed;
+        let refs = match &self.handshake.refs {
+            // Protocol 0 and 1 told every ref with the handshake.
+            Some(refs) => refs,
+            None => {
+                listed = self.list(&name)?;
+                &listed
+            }
+        };
+        find(refs, &name)
+    }
+
+    /// One `ls-refs` with the full name: any shorter one makes the server send
+    /// more than one ref.
+    fn list(&mut self, name: &str) -> Result<Vec<Ref>, Trouble> {
+        let mut prefixes = RefPrefixes::new();
+        prefixes.extend([name.into()]);
+        let agent = ("agent", Some(AGENT.to_owned()));
+        LsRefsCommand::new(Some(prefixes), &self.handshake.capabilities, agent)
+            .invoke_blocking(&mut self.transport.inner, &mut Discard, false)
+            .map_err(|error| Trouble::from_gix(Problem::Remote, &error))
+    }
+}
+
+/// Says no to everybody who asks for a name or a password.
+pub(super) fn no_credentials(
+    _: gix::credentials::helper::Action,
+) -> Result<Option<gix::credentials::protocol::Outcome>, gix::Error> {
+    let message = "the remote asks who we are, and no credentials are configured";
+    Err(gix::error::unauthenticated(message).into())
+}
+
+/// Makes the connection with the timeouts that the repository configures.
+fn connect(
+    repository: &gix::Repository,
+    url: &str,
+) -> Result<SendFlushOnDrop<Box<dyn Transport + Send>>, gix::Error> {
+    let remote = repository.remote_at(url)?;
+    let (url, version) = remote.sanitized_url_and_version(Direction::Fetch)?;
+    let text = url.to_bstring();
+    let options = connect::Options {
+        version,
+        ssh: repository.ssh_connect_options()?,
+        trace: false,
+    };
+    let mut transport = connect::connect(url, options)?;
+    if let Some(options) = repository.transport_options(&**text, None)? {
+        transport.configure(&*options)?;
+    }
+    Ok(SendFlushOnDrop::new(transport, false))
+}
+
+/// Nix reads SHA-1 repositories only; saying so beats a parser's complaint.
+fn refuse_other_hashes(handshake: &Handshake) -> Result<(), Trouble> {
+    let format = handshake.capabilities.capability("object-format");
+    match format.as_ref().and_then(|format| format.value()) {
+        None => Ok(()),
+        Some(name) if name == "sha1" => Ok(()),
+        Some(name) => Err(Trouble::new(
+            Problem::Unsupported,
+            format!(
+                "expected a repository of SHA-1 objects, which is all that Nix reads, found {name}"
+            ),
+        )),
+    }
+}
+
+/// Finds the branch among the refs; a server may send more than it was asked for.
+fn find(refs: &[Ref], name: &str) -> Result<Option<CommitId>, Trouble> {
+    for reference in refs {
+        let (found, target, _peeled) = reference.unpack();
+        if found == name {
+            return target.map(commit_id).transpose();
+        }
+    }
+    Ok(None)
+}
+
+/// The id as the rest of the daemon knows it.
+pub(super) fn commit_id(id: &gix::oid) -> Result<CommitId, Trouble> {
+    CommitId::try_from(id.to_string())
+        .map_err(|error| Trouble::new(Problem::Remote, error.to_string()))
+}

@@ -1,0 +1,159 @@
+//! What did not work, in the words that may leave this process.
+//!
+//! In: errors of gix and of the file system. Out: a problem and one line of
+//! text. Must not: let through control characters, or the secrets of a URL.
+
+use std::io;
+
+use crate::fetcher::wire::{Answer, Problem, secret_part};
+
+/// How many characters of a message are kept: a remote chooses some of them.
+const MESSAGE_LIMIT: usize = 1500;
+
+/// Why a request came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// What did not work, for programs.
+    pub(super) problem: Problem,
+    /// The whole chain of causes.
+    message: String,
+}
+
+impl Trouble {
+    /// A problem in our own words.
+    pub(super) fn new(problem: Problem, message: impl Into<String>) -> Self {
+        Self {
+            problem,
+            message: message.into(),
+        }
+    }
+
+    /// What gix says. `problem` names the operation; the cause may know better.
+    pub(super) fn from_gix(problem: Problem, error: &gix::Error) -> Self {
+        let full = error
+            .iter_errors()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(is_full);
+        let refused = error.is_unauthenticated() || error.is_permission_denied();
+        let problem = if full {
+            Problem::DiskFull
+        } else if refused && problem == Problem::Remote {
+            Problem::Unauthorized
+        } else {
+            problem
+        };
+        Self::new(problem, format!("{error:#}"))
+    }
+
+    /// What the file system says of the mirror.
+    pub(super) fn from_io(operation: &str, error: &io::Error) -> Self {
+        let problem = if is_full(error) {
+            Problem::DiskFull
+        } else {
+            Problem::Fetch
+        };
+        Self::new(problem, format!("{operation}: {error}"))
+    }
+
+    /// The answer that tells of it, about a request that named this URL.
+    pub(super) fn answer(self, url: &str) -> Answer {
+        Answer::Failed {
+            problem: self.problem,
+            message: one_line(&without_secrets(&self.message, url)),
+        }
+    }
+}
+
+/// No room, or no room for this user.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Escapes what could forge a line or move a cursor, and keeps the beginning.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for (count, character) in text.trim().chars().enumerate() {
+        if count == MESSAGE_LIMIT {
+            line.push('…');
+            break;
+        }
+        match character {
+            '\n' => line.push(' '),
+            plain if !plain.is_control() => line.push(plain),
+            control => line.extend(control.escape_default()),
+        }
+    }
+    line
+}
+
+/// Removes the name and password of `url` wherever it stands in `text`.
+fn without_secrets(text: &str, url: &str) -> String {
+    let Some(secret) = secret_part(url) else {
+        return text.to_owned();
+    };
+    let mut clean = text.replace(&format!("{secret}@"), "");
+    if let Some((_, password)) = secret.split_once(':')
+        && !password.is_empty()
+    {
+        clean = clean.replace(password, "…");
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str, url: &str) -> String {
+        let answer = Trouble::new(Problem::Remote, text).answer(url);
+        let Answer::Failed { message, .. } = answer else {
+            panic!("trouble is a failure");
+        };
+        message
+    }
+
+    #[test]
+    fn a_message_is_one_line_without_control_characters() {
+        let hostile = "remote: hi\nroot\u{7}\u{1b}]52;c;aGk=\u{9b}31m\r";
+        let line = message(hostile, "https://example.org/r");
+        assert_eq!(line, "remote: hi root\\u{7}\\u{1b}]52;c;aGk=\\u{9b}31m");
+        assert!(!line.chars().any(char::is_control));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let full = || io::Error::from_raw_os_error(28);
+        let deep = gix::Error::from_error(io::Error::other(full()));
+        assert_eq!(
+            Trouble::from_gix(Problem::Fetch, &deep).problem,
+            Problem::DiskFull
+        );
+        let direct = gix::Error::from_error(full());
+        assert_eq!(
+            Trouble::from_gix(Problem::Fetch, &direct).problem,
+            Problem::DiskFull
+        );
+        assert_eq!(Trouble::from_io("x", &full()).problem, Problem::DiskFull);
+    }
+
+    #[test]
+    fn a_message_has_an_end() {
+        let line = message(&"x".repeat(1_000_000), "https://example.org/r");
+        assert_eq!(line.chars().count(), MESSAGE_LIMIT + 1);
+    }
+
+    #[test]
+    fn the_secrets_of_a_url_stay_here() {
+        let url = "https://robot:tok3n@example.org/r.git";
+        let text = format!("could not reach {url}: tok3n was not accepted");
+        assert_eq!(
+            message(&text, url),
+            "could not reach https://example.org/r.git: … was not accepted"
+        );
+        let bare = "https://tok3n@example.org/r.git";
+        assert_eq!(message(bare, bare), "https://example.org/r.git");
+    }
+}
