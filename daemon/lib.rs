@@ -5,6 +5,7 @@ pub mod config;
 pub mod host;
 pub mod reconcile;
 pub mod fetcher;
+pub mod pipeline;
 pub mod store;
 pub mod ipc;
 pub mod report;

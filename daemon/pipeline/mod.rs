@@ -1,0 +1,139 @@
+//! The hands, in the order of the flow: one method of [`Stages`] per effect.
+//!
+//! In: an effect's plain data. Out: what was found or done, as plain data or a
+//! typed [`Failure`]. Must not: know phases, retry, or decide what follows.
+//!
+//! Every method is *adopting*: called again for the same deployment after the
+//! daemon was restarted, it finds the step's unit (running or ended) and
+//! returns its result instead of starting it anew. A step's unit is let go by
+//! [`Stages::release`], which the caller calls only once the result is in the
+//! ledger.
+
+pub mod step;
+
+use std::collections::BTreeSet;
+
+use crate::model::deployment::{DeploymentId, System};
+use crate::model::failure::Failure;
+use crate::model::revision::{Candidate, CommitId};
+use crate::model::stage::{
+    BuildFailure, CheckScope, Confirmation, Inspection, TestFailure, UnitStep,
+};
+use crate::model::system::{Derivation, Observed, ProfileEntry, Toplevel};
+use crate::reconcile::permission::BootPermission;
+
+/// The seam between decisions and the machine.
+pub trait Stages: Send + Sync + 'static {
+    /// Asks the remote which commit the branch is, and brings it into the mirror.
+    fn poll(&self) -> impl Future<Output = Result<CommitId, Failure>> + Send;
+
+    /// Reads what the host is.
+    fn observe(&self) -> impl Future<Output = Observed> + Send;
+
+    /// Resolves when nothing can be known of the machine any more: the
+    /// connection to systemd is lost, and this daemon is about to end.
+    fn lost(&self) -> impl Future<Output = ()> + Send;
+
+    /// Fails with `host-busy` while the system is starting or shutting down.
+    fn ready(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Brings the candidate from the mirror into the evaluation's repository.
+    fn import(
+        &self,
+        id: &DeploymentId,
+        candidate: &Candidate,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Evaluates this host's configuration of the candidate to a derivation.
+    fn evaluate(
+        &self,
+        id: &DeploymentId,
+        candidate: &Candidate,
+    ) -> impl Future<Output = Result<Derivation, Failure>> + Send;
+
+    /// Builds or substitutes the derivation.
+    fn build(
+        &self,
+        id: &DeploymentId,
+        derivation: &Derivation,
+    ) -> impl Future<Output = Result<Toplevel, BuildFailure>> + Send;
+
+    /// Makes sure that the toplevel is the derivation's own output, registered
+    /// and rooted by root; roots the running system too, so that the way back
+    /// cannot be garbage-collected.
+    fn root(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        running: Option<&Toplevel>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Looks at the host's health and at the closure, before anything runs
+    /// from it. `known_broken`: units that an earlier, failed activation of
+    /// ours left failed; they are no verdict.
+    fn inspect(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        known_broken: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<Inspection, Failure>> + Send;
+
+    /// Runs the closure's pre-activate check and, if the system is going to be
+    /// tested, `switch-to-configuration check`.
+    fn check(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        scope: CheckScope,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Runs `switch-to-configuration test`.
+    fn test(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+    ) -> impl Future<Output = Result<(), TestFailure>> + Send;
+
+    /// Watches the host's health through the confirm window. What an earlier
+    /// activation broke is forgiven before this one, never after it.
+    fn confirm(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+    ) -> impl Future<Output = Confirmation> + Send;
+
+    /// Sets the profile `system`.
+    fn set_profile(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        permission: &BootPermission,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Runs `switch-to-configuration boot`.
+    fn write_boot_entry(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        permission: &BootPermission,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Puts the profile back to a generation and its boot entry as default,
+    /// and reads both back.
+    fn restore(
+        &self,
+        id: &DeploymentId,
+        previous: &ProfileEntry,
+        failed: &Toplevel,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Ends a step that is not wanted any more, and lets its unit go.
+    fn abandon(&self, id: &DeploymentId, step: UnitStep) -> impl Future<Output = ()> + Send;
+
+    /// Lets go the unit of a step whose result is in the ledger.
+    fn release(&self, step: UnitStep) -> impl Future<Output = ()> + Send;
+
+    /// Lets go every unit of ours that is neither this deployment's nor running
+    /// for it: what a restart finds of the past.
+    fn sweep(&self, keep: Option<(&DeploymentId, UnitStep)>) -> impl Future<Output = ()> + Send;
+}
