@@ -10,6 +10,8 @@
 //! ledger.
 
 pub mod step;
+pub(crate) mod observe;
+pub(crate) mod boot_loader;
 
 use std::collections::BTreeSet;
 
