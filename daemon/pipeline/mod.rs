@@ -12,6 +12,7 @@
 pub mod step;
 pub(crate) mod observe;
 pub(crate) mod boot_loader;
+pub mod git;
 
 use std::collections::BTreeSet;
 

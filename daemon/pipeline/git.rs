@@ -1,0 +1,236 @@
+//! Remote to commit: the daemon's side of the fetcher.
+//!
+//! In: where a branch is to be found. Out: its commit, in the mirror. Must
+//! not: believe what the fetcher says beyond "look there", or wait for it
+//! longer than its deadlines.
+//!
+//! The fetcher is a transient unit of our own program. Its standard input is
+//! one end of a socket pair and ours the other, so it ends when we do. It is
+//! kept between polls for its connection, and replaced after every failure: a
+//! fetcher in doubt is not asked again, and what its journal holds is about
+//! the failure at hand.
+
+mod conversation;
+mod look;
+mod failure;
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
+
+use self::conversation::Conversation;
+use self::look::{Look, LookError, Looked};
+use crate::fetcher::wire::RemoteAddress;
+use crate::host::environment::Programs;
+use crate::host::journal::{self, Said};
+use crate::host::systemd::{CacheDirectory, Kind, Network, Sandbox, Systemd, TransientUnit};
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::revision::CommitId;
+
+/// The fetcher's unit.
+const UNIT: &str = "deploy-flake-fetcher.service";
+
+/// Who fetches. The group of this name may read the mirror.
+const USER: &str = "deploy-flake-fetch";
+
+/// The mirror: a repository that is never checked out.
+pub const MIRROR: &str = "/var/cache/deploy-flake/mirror";
+
+/// The mirror for systemd, which makes it and gives it to the user.
+const MIRROR_CACHE: &str = "deploy-flake/mirror";
+
+/// How readily the fetcher is ended when memory runs out: it can be replaced.
+const EXPENDABLE: i32 = 500;
+
+/// How many of the fetcher's last lines go with a failure.
+const LAST_WORDS: usize = 20;
+
+/// A remote, and the fetcher that asks it.
+pub struct Remote {
+    systemd: Systemd,
+    programs: Programs,
+    address: RemoteAddress,
+    poll_deadline: Duration,
+    fetch_deadline: Duration,
+    state: Mutex<State>,
+    /// Set where the lock cannot be waited for: a poll may hold it for minutes.
+    is_doubted: AtomicBool,
+}
+
+/// What is remembered between polls.
+#[derive(Default)]
+struct State {
+    /// The fetcher, while nothing is in doubt.
+    conversation: Option<Conversation<UnixStream>>,
+    /// The commit that was fetched last.
+    fetched: Option<CommitId>,
+}
+
+impl Remote {
+    /// A remote that was not asked yet. The deadlines are for one poll, and
+    /// for one fetch.
+    pub fn new(
+        systemd: Systemd,
+        programs: Programs,
+        address: RemoteAddress,
+        poll_deadline: Duration,
+        fetch_deadline: Duration,
+    ) -> Self {
+        Self {
+            systemd,
+            programs,
+            address,
+            poll_deadline,
+            fetch_deadline,
+            state: Mutex::default(),
+            is_doubted: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks which commit the branch is, and brings it into the mirror unless
+    /// it was brought there last time.
+    ///
+    /// May be dropped at any time: the fetcher is then taken for lost, and
+    /// replaced by the next call.
+    pub async fn poll(&self) -> Result<CommitId, Failure> {
+        let mut state = self.state.lock().await;
+        if self.is_doubted.swap(false, Ordering::Relaxed) {
+            state.fetched = None;
+        }
+        let looked = match state.conversation.take() {
+            Some(kept) => self.look_again(kept, state.fetched.as_ref()).await?,
+            None => self.look_anew(state.fetched.as_ref()).await?,
+        };
+        state.conversation = looked.conversation;
+        match looked.result {
+            Ok(commit) => {
+                state.fetched = Some(commit.clone());
+                Ok(commit)
+            }
+            Err(error) => Err(self.fail(error, state.conversation.is_none()).await),
+        }
+    }
+
+    /// Forgets what was fetched: the next poll fetches it again, and the
+    /// fetcher then proves that the mirror is whole or makes it anew. For when
+    /// the mirror's commit could not be imported.
+    pub fn forget_fetched(&self) {
+        self.is_doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks the fetcher that was kept. If it ended since the last poll, a new
+    /// one is asked: that is no failure of the remote.
+    async fn look_again(
+        &self,
+        kept: Conversation<UnixStream>,
+        fetched: Option<&CommitId>,
+    ) -> Result<Looked<UnixStream>, Failure> {
+        let looked = self.look(fetched).take(kept).await;
+        if matches!(looked.result, Err(LookError::EndedBeforePoll)) {
+            debug!("the fetcher ended since the last poll");
+            return self.look_anew(fetched).await;
+        }
+        Ok(looked)
+    }
+
+    async fn look_anew(&self, fetched: Option<&CommitId>) -> Result<Looked<UnixStream>, Failure> {
+        let conversation = self.start().await?;
+        Ok(self.look(fetched).take(conversation).await)
+    }
+
+    fn look<'a>(&'a self, fetched: Option<&'a CommitId>) -> Look<'a> {
+        Look {
+            address: &self.address,
+            fetched,
+            poll_deadline: self.poll_deadline,
+            fetch_deadline: self.fetch_deadline,
+        }
+    }
+
+    /// Starts a fetcher, and ends the one that may still be there: that of an
+    /// earlier daemon, or one that hangs.
+    async fn start(&self) -> Result<Conversation<UnixStream>, Failure> {
+        let stopped = self.systemd.stop_and_reset(UNIT).await;
+        stopped.map_err(|error| cannot_start(&error.into()))?;
+        let (ours, theirs) = socket_pair().map_err(|error| cannot_start(&error))?;
+        let unit = self.unit(theirs).map_err(|error| cannot_start(&error))?;
+        let started = self.systemd.start_transient(&unit).await;
+        started.map_err(|error| cannot_start(&error.into()))?;
+        // With the unit goes our copy of the fetcher's end: only without it
+        // the end of the fetcher is the end of the conversation.
+        drop(unit);
+        Ok(Conversation::new(ours))
+    }
+
+    fn unit(&self, input: OwnedFd) -> anyhow::Result<TransientUnit> {
+        let program = std::env::current_exe()?.display().to_string();
+        let command = [&program, "fetcher", "--mirror", MIRROR].map(str::to_owned);
+        let mut unit = TransientUnit::new(UNIT, Kind::Exec, vec![command.to_vec()]);
+        unit.description = "deploy-flake: fetcher".to_owned();
+        unit.user = Some(USER.to_owned());
+        unit.stdin = Some(input);
+        unit.syslog_identifier = Some("deploy-flake-fetcher".to_owned());
+        let path = self.programs.path_variable().to_owned();
+        unit.environment = vec![("PATH".to_owned(), path)];
+        unit.sandbox = Sandbox::Strict;
+        unit.network = Network::Internet;
+        unit.cache_directory = Some(CacheDirectory {
+            name: MIRROR_CACHE.to_owned(),
+            mode: 0o750,
+        });
+        unit.oom_score_adjust = Some(EXPENDABLE);
+        Ok(unit)
+    }
+
+    /// The failure, with the fetcher's last words if it is lost, and then the
+    /// fetcher's end.
+    async fn fail(&self, error: LookError, is_lost: bool) -> Failure {
+        let failure = error.failure(&self.address);
+        if !is_lost {
+            return failure;
+        }
+        let words = self.last_words(error.said()).await;
+        if let Err(error) = self.systemd.stop_and_reset(UNIT).await {
+            // The next start tries again, and fails if that fails.
+            warn!(%error, "the fetcher could not be stopped");
+        }
+        let told = failure.detail.clone();
+        failure.with_detail(format!("{words}\n{told}").trim())
+    }
+
+    /// What the fetcher, and ssh in it, said on standard error.
+    async fn last_words(&self, said: Said) -> String {
+        match self.systemd.unit(UNIT).await {
+            Ok(Some(unit)) => {
+                let journalctl = &self.programs.journalctl;
+                journal::tail(journalctl, &unit.run(UNIT), LAST_WORDS, said).await
+            }
+            Ok(None) => String::new(),
+            Err(error) => {
+                warn!(%error, "the fetcher's journal could not be found");
+                String::new()
+            }
+        }
+    }
+}
+
+/// Our end, and the fetcher's.
+fn socket_pair() -> anyhow::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, OwnedFd::from(theirs)))
+}
+
+fn cannot_start(error: &anyhow::Error) -> Failure {
+    Failure::new(
+        FailureCode::StepFailed,
+        "the fetcher could not be started",
+        format!("See `systemctl status {UNIT}` and `journalctl -u {UNIT}`."),
+    )
+    .with_detail(&format!("{error:#}"))
+}

@@ -1,0 +1,244 @@
+//! What failed looks are called, and what people can do about them.
+//!
+//! In: why a look found nothing. Out: a typed failure with a hint. Must not:
+//! show the secrets of a URL.
+
+use std::time::Duration;
+
+use super::conversation::Broken;
+use super::look::{Asked, LookError, ROUNDS};
+use crate::fetcher::wire::{Problem, RemoteAddress};
+use crate::host::journal::Said;
+use crate::model::failure::{Failure, FailureCode};
+
+impl LookError {
+    /// Whose words in the journal explain it.
+    pub(super) fn said(&self) -> Said {
+        match self {
+            Self::EndedBeforePoll | Self::Broken(_, Broken::Ended) => Said::WithSystemd,
+            Self::BranchMissing
+            | Self::Restless(_)
+            | Self::Failed(..)
+            | Self::Broken(..)
+            | Self::Unexpected(_) => Said::ByProcesses,
+        }
+    }
+
+    /// The failure that people and programs are told.
+    pub(super) fn failure(&self, address: &RemoteAddress) -> Failure {
+        let url = address.shown_url();
+        match self {
+            Self::BranchMissing => missing(address, &url),
+            Self::EndedBeforePoll => ended(Asked::Poll, &url),
+            Self::Restless(message) => restless(address, &url).with_detail(message),
+            Self::Failed(Problem::Remote, message) => {
+                because(tried(Problem::Remote, &url), message).with_detail(message)
+            }
+            Self::Failed(problem, message) => tried(*problem, &url).with_detail(message),
+            Self::Broken(asked, Broken::Ended) => ended(*asked, &url),
+            Self::Broken(asked, Broken::Late(deadline)) => late(*asked, &url, *deadline),
+            Self::Broken(asked, broken) => confused(*asked, &url).with_detail(&chain(broken)),
+            Self::Unexpected(asked) => confused(*asked, &url),
+        }
+    }
+}
+
+/// The code for a fetcher that is no help.
+fn code(asked: Asked) -> FailureCode {
+    match asked {
+        Asked::Poll => FailureCode::RemoteUnreachable,
+        Asked::Fetch => FailureCode::FetchFailed,
+    }
+}
+
+fn missing(address: &RemoteAddress, url: &str) -> Failure {
+    let branch = &address.branch;
+    Failure::new(
+        FailureCode::BranchMissing,
+        format!("{url} has no branch {branch}"),
+        format!("Push the branch {branch}, or set the remote's `branch` to one that exists."),
+    )
+}
+
+fn restless(address: &RemoteAddress, url: &str) -> Failure {
+    let branch = &address.branch;
+    Failure::new(
+        FailureCode::FetchFailed,
+        format!("branch {branch} of {url} moved {ROUNDS} times while it was fetched"),
+        "It is tried again; nothing needs to be done unless this repeats.",
+    )
+}
+
+fn ended(asked: Asked, url: &str) -> Failure {
+    Failure::new(
+        code(asked),
+        format!("the fetcher ended while it asked {url}"),
+        "A new one is started for the next try. See `journalctl -u deploy-flake-fetcher.service`.",
+    )
+}
+
+fn confused(asked: Asked, url: &str) -> Failure {
+    Failure::new(
+        code(asked),
+        format!("the fetcher gave no sensible answer about {url}"),
+        "A new one is started for the next try. If this repeats, it is a defect: please report it.",
+    )
+}
+
+fn late(asked: Asked, url: &str, deadline: Duration) -> Failure {
+    let seconds = deadline.as_secs();
+    let (did, key) = match asked {
+        Asked::Poll => ("did not answer", "poll"),
+        Asked::Fetch => ("did not send its commits", "fetch"),
+    };
+    Failure::new(
+        code(asked),
+        format!("{url} {did} within {seconds} s"),
+        format!(
+            "Check the network between this host and the remote. If it is only slow, raise `{key}` in `[deadlines]`."
+        ),
+    )
+}
+
+/// What the fetcher tells by itself.
+fn tried(problem: Problem, url: &str) -> Failure {
+    match problem {
+        Problem::Remote => Failure::new(
+            FailureCode::RemoteUnreachable,
+            format!("{url} could not be asked"),
+            reach(url),
+        ),
+        Problem::Unauthorized => Failure::new(
+            FailureCode::RemoteUnreachable,
+            format!("{url} does not let this host read it"),
+            "Check the URL (many servers answer so for a repository that does not exist), and that it can be read without credentials.",
+        ),
+        Problem::Unsupported => Failure::new(
+            FailureCode::RemoteUnreachable,
+            format!("{url} is no repository that can be deployed from"),
+            "Serve the configuration from a repository of SHA-1 objects.",
+        ),
+        Problem::Fetch | Problem::Moved => Failure::new(
+            FailureCode::FetchFailed,
+            format!("the new commit could not be fetched from {url}"),
+            "It is tried again. If this repeats, check the remote's repository with `git fsck`.",
+        ),
+        Problem::Mirror => Failure::new(
+            FailureCode::FetchFailed,
+            "the mirror was damaged, and was removed",
+            "The next try makes it anew. If this repeats, check the disk under /var/cache.",
+        ),
+        Problem::DiskFull => Failure::new(
+            FailureCode::DiskFull,
+            "there is no room for the mirror",
+            "Make room on the file system of /var/cache/deploy-flake. It is tried again.",
+        ),
+        Problem::Protocol => Failure::new(
+            FailureCode::FetchFailed,
+            "the fetcher did not understand the daemon",
+            "This is a defect: please report it.",
+        ),
+    }
+}
+
+/// What to look at when a remote cannot be asked.
+fn reach(url: &str) -> &'static str {
+    if url.starts_with("file:") {
+        // git refuses repositories of other users, and gix drops its words.
+        "Check that the repository exists, and that it belongs to the user deploy-flake-fetch or is a `safe.directory` in /etc/gitconfig."
+    } else {
+        "Check the URL, and that this host can reach it. It is tried again."
+    }
+}
+
+/// Adds the innermost cause, such as "Connection refused": whoever asks for
+/// the status sees the message alone.
+fn because(mut failure: Failure, chain: &str) -> Failure {
+    let cause = chain.rsplit(": ").next().unwrap_or_default().trim();
+    let cause = cause.trim_end_matches('.');
+    if !cause.is_empty() {
+        failure.message = format!("{}: {cause}", failure.message);
+    }
+    failure
+}
+
+/// The error and its causes.
+fn chain(error: &Broken) -> String {
+    match error {
+        Broken::Malformed(source) => format!("{error}: {source}"),
+        Broken::Stream(source) => format!("{error}: {source}"),
+        Broken::Late(_) | Broken::Ended | Broken::TooLong => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::failure::FailureClass;
+    use crate::model::revision::Branch;
+
+    fn address() -> RemoteAddress {
+        RemoteAddress {
+            name: "origin".to_owned(),
+            url: "https://robot:tok3n@example.org/r.git".to_owned(),
+            branch: Branch::try_from("main".to_owned()).expect("a branch name"),
+        }
+    }
+
+    #[test]
+    fn every_failure_has_its_code_a_hint_and_no_secret() {
+        use FailureCode::{BranchMissing, DiskFull, FetchFailed, RemoteUnreachable};
+        let failed = |problem| LookError::Failed(problem, "its words".to_owned());
+        let late = || Broken::Late(Duration::from_secs(30));
+        let broken = LookError::Broken;
+        for (error, code) in [
+            (LookError::BranchMissing, BranchMissing),
+            (LookError::EndedBeforePoll, RemoteUnreachable),
+            (LookError::Restless(String::new()), FetchFailed),
+            (LookError::Unexpected(Asked::Poll), RemoteUnreachable),
+            (broken(Asked::Poll, late()), RemoteUnreachable),
+            (broken(Asked::Fetch, late()), FetchFailed),
+            (broken(Asked::Fetch, Broken::Ended), FetchFailed),
+            (broken(Asked::Poll, Broken::TooLong), RemoteUnreachable),
+            (failed(Problem::Remote), RemoteUnreachable),
+            (failed(Problem::Unauthorized), RemoteUnreachable),
+            (failed(Problem::Unsupported), RemoteUnreachable),
+            (failed(Problem::Fetch), FetchFailed),
+            (failed(Problem::Mirror), FetchFailed),
+            (failed(Problem::DiskFull), DiskFull),
+            (failed(Problem::Protocol), FetchFailed),
+        ] {
+            let failure = error.failure(&address());
+            assert_eq!(failure.code, code, "{error:?}");
+            assert_eq!(failure.class, FailureClass::Transient, "{error:?}");
+            assert!(failure.hint.ends_with('.'), "{failure:?}");
+            assert!(!failure.message.ends_with('.'), "{failure:?}");
+            assert!(!format!("{failure:?}").contains("tok3n"), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_remote_that_cannot_be_asked_is_told_with_the_innermost_cause() {
+        let told = |words: &str| {
+            let failed = LookError::Failed(Problem::Remote, words.to_owned());
+            failed.failure(&address()).message
+        };
+        let url = "https://example.org/r.git";
+        assert_eq!(
+            told("could not connect: i/o: Connection refused (os error 111)"),
+            format!("{url} could not be asked: Connection refused (os error 111)")
+        );
+        assert_eq!(told(""), format!("{url} could not be asked"));
+    }
+
+    #[test]
+    fn a_late_answer_names_the_key_that_gives_more_time() {
+        let late = Broken::Late(Duration::from_secs(600));
+        let failure = LookError::Broken(Asked::Fetch, late).failure(&address());
+        assert_eq!(
+            failure.message,
+            "https://example.org/r.git did not send its commits within 600 s"
+        );
+        assert!(failure.hint.contains("raise `fetch` in `[deadlines]`"));
+    }
+}
