@@ -13,6 +13,7 @@ pub mod step;
 pub(crate) mod observe;
 pub(crate) mod boot_loader;
 pub mod git;
+pub mod build;
 
 use std::collections::BTreeSet;
 

@@ -1,0 +1,259 @@
+//! The derivation's toplevel, by `nix build`: built, or substituted.
+//!
+//! In: a derivation. Out: the store path of its output, held by a link of the
+//! build user's. Must not: follow that link; `root` makes roots that count.
+//!
+//! The unit sees the network although only the Nix daemon uses it: a client
+//! that sees none tells the daemon not to substitute.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::evaluate::environment;
+use super::words::{self, Cause};
+use super::{Work, argv};
+use crate::model::deployment::DeploymentId;
+use crate::model::failure::{Failure, FailureClass, FailureCode};
+use crate::model::stage::{BuildFailure, UnitStep};
+use crate::model::system::{Derivation, StorePath, Toplevel};
+use crate::pipeline::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
+
+/// The link that keeps the garbage collector away until root has made its own.
+const OUT_LINK: &str = "/var/cache/deploy-flake/build/result";
+
+const WORK: Work = Work {
+    noun: "build",
+    timeout: FailureCode::BuildTimeout,
+    setting: "`deadlines.build`",
+};
+
+/// Builds or substitutes the derivation.
+pub async fn build(
+    steps: &Steps,
+    id: &DeploymentId,
+    derivation: &Derivation,
+    deadline: Duration,
+) -> Result<Toplevel, BuildFailure> {
+    let plan = StepPlan {
+        step: UnitStep::Build,
+        deployment: id.clone(),
+        commands: vec![command(&steps.programs().nix, derivation)],
+        user: StepUser::Build,
+        deadline,
+        environment: environment(),
+        capture: true,
+    };
+    let report = steps.run(&plan).await.map_err(BuildFailure::Failed)?;
+    answer(&report, derivation).map_err(|failure| {
+        // Between evaluation and build nothing holds the derivation.
+        if derivation.path().as_path().exists() {
+            BuildFailure::Failed(failure)
+        } else {
+            BuildFailure::DerivationMissing
+        }
+    })
+}
+
+fn command(nix: &Path, derivation: &Derivation) -> Vec<String> {
+    let output = format!("{derivation}^out");
+    argv(
+        nix,
+        [
+            "--extra-experimental-features",
+            "nix-command flakes",
+            "build",
+            "--json",
+            "--print-build-logs",
+            "--out-link",
+            OUT_LINK,
+            &output,
+        ],
+    )
+}
+
+/// One element of what `nix build --json` prints.
+#[derive(Deserialize)]
+struct Built {
+    #[serde(rename = "drvPath")]
+    derivation: String,
+    outputs: BTreeMap<String, String>,
+}
+
+fn answer(report: &StepReport, derivation: &Derivation) -> Result<Toplevel, Failure> {
+    if report.end == StepEnd::Succeeded {
+        return toplevel(&report.captured, derivation).ok_or_else(|| unreadable(&report.captured));
+    }
+    let failure = WORK.ended(report).unwrap_or_else(|| refused(&report.tail));
+    Err(failure.with_detail(&report.tail))
+}
+
+fn toplevel(captured: &str, derivation: &Derivation) -> Option<Toplevel> {
+    let built: Vec<Built> = serde_json::from_str(captured).ok()?;
+    let ours = built
+        .into_iter()
+        .find(|built| absolute(&built.derivation) == derivation.path().as_str())?;
+    let output = ours.outputs.get("out")?;
+    StorePath::try_from(absolute(output))
+        .ok()
+        .map(Toplevel::new)
+}
+
+/// Nix's JSON formats drop the store's directory from paths, one after the
+/// other, in versions from 2.32 on. Whether it is a store path, is for others
+/// to check.
+fn absolute(path: &str) -> String {
+    if path.contains('/') {
+        path.to_owned()
+    } else {
+        format!("/nix/store/{path}")
+    }
+}
+
+fn refused(tail: &str) -> Failure {
+    if tail.is_empty() {
+        return Failure {
+            class: FailureClass::Transient,
+            ..Failure::new(
+                FailureCode::BuildFailed,
+                "the build failed, and the journal holds no word of it",
+                "It is tried again later; see whether journald runs.",
+            )
+        };
+    }
+    let finding = words::find(tail);
+    if let Some(failure) = finding.and_then(words::common_failure) {
+        return failure;
+    }
+    if finding.is_some_and(|finding| finding.cause == Cause::BuilderTimedOut) {
+        return Failure::new(
+            FailureCode::BuildTimeout,
+            format!("Nix ended a builder: {}", words::first_error(tail)),
+            "See `timeout` and `max-silent-time` in nix.conf(5); it is tried again later.",
+        );
+    }
+    Failure::new(
+        FailureCode::BuildFailed,
+        format!("the build failed: {}", words::first_error(tail)),
+        "Push a commit that builds; this one is not tried again. `nix log` shows the whole log.",
+    )
+}
+
+fn unreadable(captured: &str) -> Failure {
+    Failure::new(
+        FailureCode::StepFailed,
+        "the build succeeded, and its answer names no toplevel",
+        "It is tried again later.",
+    )
+    .with_detail(captured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DERIVATION: &str = "/nix/store/vwls3xha72mwhnx49kvhgi0wgmx2hdd7-nixos-system-h1.drv";
+    const OUTPUT: &str = "/nix/store/p53qf9ffxkxwnsahs8bjyv3gfjjiq44w-nixos-system-h1";
+
+    fn derivation() -> Derivation {
+        StorePath::try_from(DERIVATION.to_owned())
+            .and_then(Derivation::try_from)
+            .expect("a good path")
+    }
+
+    fn failed(end: StepEnd, tail: &str) -> (FailureCode, FailureClass) {
+        let report = StepReport {
+            end,
+            captured: String::new(),
+            tail: tail.to_owned(),
+        };
+        let failure = answer(&report, &derivation()).expect_err("it did not succeed");
+        (failure.code, failure.class)
+    }
+
+    #[test]
+    fn the_output_of_our_derivation_is_taken() {
+        // Without times: that is how Nix answers when there was nothing to do.
+        let captured = format!(r#"[{{"drvPath":"{DERIVATION}","outputs":{{"out":"{OUTPUT}"}}}}]"#);
+        let found = toplevel(&captured, &derivation());
+        assert_eq!(
+            found.map(|found| found.to_string()).as_deref(),
+            Some(OUTPUT)
+        );
+        let bare = captured.replace("/nix/store/", "");
+        let found = toplevel(&bare, &derivation());
+        assert_eq!(
+            found.map(|found| found.to_string()).as_deref(),
+            Some(OUTPUT)
+        );
+        for bad in [
+            "",
+            "[]",
+            &captured.replace("vwls", "0wls"),
+            &captured.replace("\"out\"", "\"dev\""),
+            &captured.replace(OUTPUT, "/etc"),
+        ] {
+            assert_eq!(toplevel(bad, &derivation()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_code_and_class() {
+        use FailureClass::{Deterministic, Transient};
+        use FailureCode as Code;
+        for (tail, code, class) in [
+            (
+                include_str!("fixtures/build-fails.txt"),
+                Code::BuildFailed,
+                Deterministic,
+            ),
+            (
+                include_str!("fixtures/build-dependency-fails.txt"),
+                Code::BuildFailed,
+                Deterministic,
+            ),
+            (
+                include_str!("fixtures/build-hash-mismatch.txt"),
+                Code::BuildFailed,
+                Deterministic,
+            ),
+            (
+                include_str!("fixtures/build-wrong-system.txt"),
+                Code::BuildFailed,
+                Deterministic,
+            ),
+            (
+                include_str!("fixtures/build-fetch-unreachable.txt"),
+                Code::InputUnavailable,
+                Transient,
+            ),
+            (
+                include_str!("fixtures/build-store-full.txt"),
+                Code::DiskFull,
+                Transient,
+            ),
+            (
+                include_str!("fixtures/build-daemon-dies.txt"),
+                Code::StepFailed,
+                Transient,
+            ),
+            ("", Code::BuildFailed, Transient),
+        ] {
+            assert_eq!(failed(StepEnd::Exited(1), tail), (code, class), "{tail}");
+        }
+    }
+
+    #[test]
+    fn a_build_that_was_ended_is_not_the_commits_fault() {
+        let tail = include_str!("fixtures/build-fails.txt");
+        for (end, code) in [
+            (StepEnd::TimedOut, FailureCode::BuildTimeout),
+            (StepEnd::OutOfMemory, FailureCode::OutOfMemory),
+            (StepEnd::Signalled(15), FailureCode::StepFailed),
+        ] {
+            assert_eq!(failed(end, tail), (code, FailureClass::Transient));
+        }
+    }
+}
