@@ -12,6 +12,10 @@
 pub mod step;
 pub(crate) mod observe;
 pub(crate) mod boot_loader;
+pub(crate) mod health;
+pub(crate) mod check;
+pub(crate) mod activate;
+pub(crate) mod confirm;
 pub mod git;
 pub mod build;
 
