@@ -16,6 +16,7 @@ pub(crate) mod health;
 pub(crate) mod check;
 pub(crate) mod activate;
 pub(crate) mod confirm;
+pub(crate) mod boot;
 pub mod git;
 pub mod build;
 
