@@ -9,3 +9,4 @@ pub mod pipeline;
 pub mod store;
 pub mod ipc;
 pub mod report;
+pub mod executor;

@@ -19,6 +19,7 @@ pub(crate) mod confirm;
 pub(crate) mod boot;
 pub mod git;
 pub mod build;
+pub mod machine;
 
 use std::collections::BTreeSet;
 

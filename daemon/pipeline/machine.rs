@@ -1,0 +1,254 @@
+//! The real machine behind the seam: [`Stages`] by the modules around it.
+//!
+//! In: settings that were validated. Out: what the stages find and do. Must
+//! not: add anything to them; each method is one call.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::check::Checks;
+use super::git::Remote;
+use super::health::HostView;
+use super::step::Steps;
+use super::{Stages, activate, boot, build, check, confirm, observe};
+use crate::config::Config;
+use crate::host::environment::Programs;
+use crate::host::systemd::{SystemState, Systemd};
+use crate::model::deployment::{DeploymentId, System};
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::policy::{BootLoader, Deadlines, Health};
+use crate::model::revision::{Candidate, CommitId};
+use crate::model::stage::{
+    BuildFailure, CheckScope, Confirmation, Inspection, TestFailure, UnitStep,
+};
+use crate::model::system::{BootId, Configuration, Derivation, Observed, ProfileEntry, Toplevel};
+use crate::reconcile::permission::BootPermission;
+
+/// Where the host's own file system is; only tests of single stages use another.
+const ROOT: &str = "/";
+
+/// This host.
+pub struct Machine {
+    systemd: Systemd,
+    steps: Steps,
+    remote: Remote,
+    configuration: Configuration,
+    deadlines: Deadlines,
+    health: Health,
+    boot_loader: BootLoader,
+    boot_id: BootId,
+    pre_activate_check: String,
+    import_from_derivation: bool,
+}
+
+impl Machine {
+    /// This host, with these programs and this configuration.
+    pub fn new(
+        systemd: Systemd,
+        programs: Programs,
+        configuration: Configuration,
+        boot_id: BootId,
+        config: &Config,
+    ) -> Self {
+        let remote = Remote::new(
+            systemd.clone(),
+            programs.clone(),
+            config.remote.address.clone(),
+            config.deadlines.poll,
+            config.deadlines.fetch,
+        );
+        Self {
+            steps: Steps::new(systemd.clone(), programs),
+            systemd,
+            remote,
+            configuration,
+            deadlines: config.deadlines.clone(),
+            health: config.health.clone(),
+            boot_loader: config.boot_loader,
+            boot_id,
+            pre_activate_check: config.pre_activate_check.clone(),
+            import_from_derivation: config.import_from_derivation,
+        }
+    }
+
+    fn view(&self) -> HostView<'_> {
+        HostView {
+            systemd: &self.systemd,
+            root: Path::new(ROOT),
+        }
+    }
+}
+
+impl Stages for Machine {
+    async fn poll(&self) -> Result<CommitId, Failure> {
+        self.remote.poll().await
+    }
+
+    async fn observe(&self) -> Observed {
+        let (boot_loader, boot_id) = (self.boot_loader, self.boot_id.clone());
+        let root = PathBuf::from(ROOT);
+        let read = move || observe::observe(&root, boot_loader, boot_id);
+        // A disk that does not answer must not hold up the loop.
+        let observed = tokio::task::spawn_blocking(read).await;
+        observed.expect("reading links does not panic, and nobody cancels it")
+    }
+
+    async fn lost(&self) {
+        self.systemd.closed().await;
+    }
+
+    async fn ready(&self) -> Result<(), Failure> {
+        let state = self.systemd.system_state().await;
+        let state = state.map_err(super::health::unreadable)?;
+        match state {
+            SystemState::Initializing | SystemState::Starting | SystemState::Stopping => {
+                Err(Failure::new(
+                    FailureCode::HostBusy,
+                    format!("the system is {state}"),
+                    "Nothing has to be done: the daemon goes on once the system is up.",
+                ))
+            }
+            SystemState::Running
+            | SystemState::Degraded
+            | SystemState::Maintenance
+            | SystemState::Offline
+            | SystemState::Unknown(_) => Ok(()),
+        }
+    }
+
+    async fn import(&self, id: &DeploymentId, candidate: &Candidate) -> Result<(), Failure> {
+        let deadline = self.deadlines.import;
+        let imported = build::import(&self.steps, id, candidate, deadline).await;
+        if imported.is_err() {
+            // The mirror may be to blame: the next poll proves it, or makes it anew.
+            self.remote.forget_fetched();
+        }
+        imported
+    }
+
+    async fn evaluate(
+        &self,
+        id: &DeploymentId,
+        candidate: &Candidate,
+    ) -> Result<Derivation, Failure> {
+        build::evaluate(
+            &self.steps,
+            id,
+            candidate,
+            &self.configuration,
+            self.import_from_derivation,
+            self.deadlines.evaluate,
+        )
+        .await
+    }
+
+    async fn build(
+        &self,
+        id: &DeploymentId,
+        derivation: &Derivation,
+    ) -> Result<Toplevel, BuildFailure> {
+        build::build(&self.steps, id, derivation, self.deadlines.build).await
+    }
+
+    async fn root(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        running: Option<&Toplevel>,
+    ) -> Result<(), Failure> {
+        build::root(&self.steps, id, system, running, self.deadlines.root).await
+    }
+
+    async fn inspect(
+        &self,
+        _id: &DeploymentId,
+        system: &System,
+        known_broken: &BTreeSet<String>,
+    ) -> Result<Inspection, Failure> {
+        let observed = self.observe().await;
+        check::inspect(self.view(), observed, system, known_broken, &self.health).await
+    }
+
+    async fn check(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        scope: CheckScope,
+    ) -> Result<(), Failure> {
+        let checks = Checks {
+            scope,
+            pre_activate_check: &self.pre_activate_check,
+            deadlines: &self.deadlines,
+        };
+        check::check(&self.steps, self.view(), id, system, checks).await
+    }
+
+    async fn test(&self, id: &DeploymentId, system: &System) -> Result<(), TestFailure> {
+        activate::test(
+            &self.steps,
+            self.view(),
+            id,
+            system,
+            self.deadlines.activate,
+        )
+        .await
+    }
+
+    async fn confirm(&self, _id: &DeploymentId, system: &System) -> Confirmation {
+        confirm::confirm(self.view(), system, &self.health).await
+    }
+
+    async fn set_profile(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        permission: &BootPermission,
+    ) -> Result<(), Failure> {
+        let (root, deadline) = (Path::new(ROOT), self.deadlines.profile);
+        boot::set_profile(&self.steps, root, id, system, permission, deadline).await
+    }
+
+    async fn write_boot_entry(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        permission: &BootPermission,
+    ) -> Result<(), Failure> {
+        boot::write_boot_entry(
+            &self.steps,
+            id,
+            system,
+            permission,
+            self.deadlines.boot_loader,
+        )
+        .await
+    }
+
+    async fn restore(
+        &self,
+        id: &DeploymentId,
+        previous: &ProfileEntry,
+        failed: &Toplevel,
+    ) -> Result<(), Failure> {
+        let restoration = boot::Restoration {
+            generation: previous.generation,
+            toplevel: &previous.toplevel,
+            failed: Some(failed),
+            boot_loader: self.boot_loader,
+            deadline: self.deadlines.restore,
+        };
+        boot::restore(&self.steps, Path::new(ROOT), id, restoration).await
+    }
+
+    async fn abandon(&self, id: &DeploymentId, step: UnitStep) {
+        self.steps.abandon(id, step).await;
+    }
+
+    async fn release(&self, step: UnitStep) {
+        self.steps.release(step).await;
+    }
+
+    async fn sweep(&self, keep: Option<(&DeploymentId, UnitStep)>) {
+        self.steps.sweep(keep).await;
+    }
+}
