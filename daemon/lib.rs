@@ -10,3 +10,4 @@ pub mod store;
 pub mod ipc;
 pub mod report;
 pub mod executor;
+pub mod daemon;

@@ -1,0 +1,231 @@
+//! The composition root, and the loop.
+//!
+//! In: a configuration. Out: a host that follows. Must not: hold anything
+//! beyond wiring; the one owner of the state is `core`.
+//!
+//! The loop never waits for the machine: looks and works run in tasks of their
+//! own and come back through channels. So it can feed the watchdog by its own
+//! turning.
+
+mod core;
+mod looking;
+mod publisher;
+mod standing;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{error, warn};
+
+use self::core::{Core, Parts};
+use self::publisher::Publisher;
+use self::standing::{Seen, Standing};
+use crate::config::Config;
+use crate::executor::{Completion, Executor};
+use crate::host::environment::Programs;
+use crate::host::systemd::Systemd;
+use crate::host::{clock, random};
+use crate::ipc::server::{Request, Server};
+use crate::model::failure::Failure;
+use crate::model::system::Configuration;
+use crate::pipeline::Stages;
+use crate::pipeline::machine::Machine;
+use crate::reconcile::state::State;
+use crate::report::{milestones, notify};
+use crate::store::ledger::{Ledger, Source};
+use crate::store::{lock, snapshot};
+
+/// Where the ledger is.
+const STATE_DIRECTORY: &str = "/var/lib/deploy-flake";
+
+/// How often it is looked whether the host is up, before anything is begun.
+const READY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the loop turns where no watchdog asks for it.
+const UNWATCHED_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Requests that may wait for the loop; more than that is nobody's need.
+const MOST_REQUESTS: usize = 16;
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// Another daemon lives, a program is missing, or systemd cannot be talked to;
+/// the service manager starts it again.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let _alone = lock::DaemonLock::acquire(Path::new(lock::FILE))?;
+    let programs = Programs::find()?;
+    let systemd = Systemd::connect().await?;
+    let host_name = host_name();
+    let configuration = configuration(&config, &host_name)?;
+    let boot_id = clock::boot_id()?;
+    let stages = Arc::new(Machine::new(
+        systemd.clone(),
+        programs,
+        configuration.clone(),
+        boot_id.clone(),
+        &config,
+    ));
+    let ledger = Ledger::new(STATE_DIRECTORY);
+    let state = load(&ledger);
+    let current = state.phase.deployment().map(|current| &current.id);
+    stages.sweep(current.zip(state.phase.unit_step())).await;
+    let standing = Standing::new(config.remote.address.url.clone(), stages.observe().await);
+
+    let (executor, completions) = Executor::new(Arc::clone(&stages));
+    let (seen, looks) = mpsc::unbounded_channel();
+    let (requests, requested) = mpsc::channel(MOST_REQUESTS);
+    let (publisher, properties) = Publisher::new(
+        PathBuf::from(snapshot::FILE),
+        snapshot::Daemon {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            instance: random::id(),
+            started_at: clock::now().wall,
+        },
+        snapshot::Host {
+            name: host_name,
+            configuration: configuration.as_str().to_owned(),
+            boot_id: boot_id.clone(),
+        },
+        config.remote.address.clone(),
+    );
+    let mut core = Core::new(Parts {
+        stages: Arc::clone(&stages),
+        executor,
+        ledger,
+        policy: config.policy.clone(),
+        settings: config.settings(&configuration),
+        branch: config.remote.address.branch.clone(),
+        boot_id,
+        state,
+        standing,
+        seen,
+        publisher,
+    });
+    core.publish();
+    // After the first snapshot: whoever can call the daemon can also read it.
+    let server = Server::start(systemd.connection(), requests, properties).await?;
+    tokio::spawn(server.announce());
+    milestones::daemon_ready(
+        &configuration,
+        &config.remote.address.url,
+        &config.remote.address.branch,
+    );
+    notify::ready();
+    let channels = Channels {
+        completions,
+        looks,
+        requested,
+        ready: watch_until_ready(stages),
+        terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?,
+        interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?,
+    };
+    turn(core, channels, &systemd).await
+}
+
+/// Which of the flake's configurations is this host's.
+fn configuration(config: &Config, host_name: &str) -> anyhow::Result<Configuration> {
+    match config.configuration.clone() {
+        Some(configuration) => Ok(configuration),
+        None => Configuration::try_from(host_name.to_owned())
+            .context("the host name is no configuration's name; set `configuration`"),
+    }
+}
+
+/// Reads the ledger and says aloud what of it could not be read.
+fn load(ledger: &Ledger) -> State {
+    let loaded = ledger.load();
+    for problem in &loaded.problems {
+        error!(df_problem = problem, "the ledger is damaged");
+    }
+    match loaded.source {
+        Source::Current => {}
+        Source::Previous => warn!("going on from the copy before"),
+        Source::Fresh if loaded.problems.is_empty() => {}
+        Source::Fresh => warn!("going on as on a first start"),
+    }
+    loaded.state
+}
+
+/// Everything that can wake the loop.
+struct Channels {
+    completions: mpsc::UnboundedReceiver<Completion>,
+    looks: mpsc::UnboundedReceiver<Seen>,
+    requested: mpsc::Receiver<Request>,
+    ready: mpsc::Receiver<Result<(), Failure>>,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+async fn turn<S: Stages>(
+    mut core: Core<S>,
+    mut channels: Channels,
+    systemd: &Systemd,
+) -> anyhow::Result<()> {
+    let mut watchdog = interval(notify::watchdog_interval().unwrap_or(UNWATCHED_INTERVAL));
+    watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_ready = false;
+    loop {
+        let saved = core.save_again_at().is_none();
+        let may_look = is_ready && core.may_look();
+        // Every arm is cancel-safe: receiving from a channel or a signal loses
+        // nothing when another arm is first, and a timer is only a time.
+        tokio::select! {
+            // In this order: what is heard after the bus is lost may be the
+            // loss itself, and a flood of requests must not hold up the rest.
+            biased;
+            () = systemd.closed() => bail!("the connection to the system bus is lost"),
+            _ = channels.terminate.recv() => break,
+            _ = channels.interrupt.recv() => break,
+            _ = watchdog.tick() => notify::watchdog(),
+            Some(completion) = channels.completions.recv(), if saved => core.complete(completion),
+            Some(seen) = channels.looks.recv(), if saved => core.look_ended(seen),
+            Some(ready) = channels.ready.recv(), if saved && !is_ready => match ready {
+                Ok(()) => {
+                    is_ready = true;
+                    core.resume();
+                }
+                Err(failure) => core.wait(failure),
+            },
+            () = sleep_until(core.look_due_at()), if may_look => core.begin_look(),
+            () = sleep_until(core.save_again_at().unwrap_or_else(Instant::now)), if !saved => {
+                core.save_again();
+            }
+            Some(Request::Trigger { reply }) = channels.requested.recv() => {
+                // A caller that is gone does not need the number.
+                let _ = reply.send(core.trigger());
+            }
+        }
+    }
+    // Steps run in units of their own and go on; the next daemon adopts them.
+    milestones::daemon_stopping();
+    notify::stopping();
+    Ok(())
+}
+
+/// Nothing is begun, and nothing taken up again, before the host is up.
+fn watch_until_ready<S: Stages>(stages: Arc<S>) -> mpsc::Receiver<Result<(), Failure>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let ready = stages.ready().await;
+            let is_ready = ready.is_ok();
+            if sender.send(ready).await.is_err() || is_ready {
+                return;
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    });
+    receiver
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}

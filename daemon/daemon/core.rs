@@ -1,0 +1,254 @@
+//! The one owner of the state: events in, ledger, then effects out.
+//!
+//! In: completions, looks, triggers. Out: the state on disk before any effect,
+//! effects to the executor, and what everybody may know to the publisher. Must
+//! not: decide; `reconcile` does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, error};
+
+use super::looking::{Forced, Looking};
+use super::publisher::Publisher;
+use super::standing::{Seen, Standing};
+use crate::executor::{Completion, Executor};
+use crate::host::{clock, random};
+use crate::model::deployment::DeploymentId;
+use crate::model::failure::Failure;
+use crate::model::policy::{Policy, Settings};
+use crate::model::revision::Branch;
+use crate::model::system::BootId;
+use crate::pipeline::Stages;
+use crate::reconcile::backoff;
+use crate::reconcile::recover::recover;
+use crate::reconcile::state::{Context, Event, Look, Phase, State, Step};
+use crate::reconcile::step::step;
+use crate::report::story;
+use crate::store::ledger::Ledger;
+
+/// How soon a ledger that could not be written is tried again.
+const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// State, and everything that is done with it.
+pub(super) struct Core<S> {
+    stages: Arc<S>,
+    executor: Executor<S>,
+    ledger: Ledger,
+    policy: Policy,
+    settings: Settings,
+    branch: Branch,
+    boot_id: BootId,
+    state: State,
+    phase_entered: Instant,
+    standing: Standing,
+    looking: Looking,
+    seen: mpsc::UnboundedSender<Seen>,
+    unsaved: Option<Unsaved>,
+    publisher: Publisher,
+}
+
+/// A decision that is not on disk yet, so nothing of it may happen.
+struct Unsaved {
+    step: Step,
+    again_at: Instant,
+}
+
+/// What a core is made of.
+pub(super) struct Parts<S> {
+    pub(super) stages: Arc<S>,
+    pub(super) executor: Executor<S>,
+    pub(super) ledger: Ledger,
+    pub(super) policy: Policy,
+    pub(super) settings: Settings,
+    pub(super) branch: Branch,
+    pub(super) boot_id: BootId,
+    pub(super) state: State,
+    pub(super) standing: Standing,
+    pub(super) seen: mpsc::UnboundedSender<Seen>,
+    pub(super) publisher: Publisher,
+}
+
+impl<S: Stages> Core<S> {
+    pub(super) fn new(parts: Parts<S>) -> Self {
+        Self {
+            stages: parts.stages,
+            executor: parts.executor,
+            ledger: parts.ledger,
+            policy: parts.policy,
+            settings: parts.settings,
+            branch: parts.branch,
+            boot_id: parts.boot_id,
+            state: parts.state,
+            phase_entered: Instant::now(),
+            standing: parts.standing,
+            looking: Looking::new(Instant::now()),
+            seen: parts.seen,
+            unsaved: None,
+            publisher: parts.publisher,
+        }
+    }
+
+    /// Goes on from ledger and world, once the host is up.
+    pub(super) fn resume(&mut self) {
+        let next =
+            self.decide(|state, core, context| recover(state, &core.standing.observed, context));
+        story::resumed(&self.state, &next.state);
+        self.standing.busy = None;
+        self.commit(next);
+    }
+
+    /// Takes the end of a work.
+    pub(super) fn complete(&mut self, completion: Completion) {
+        self.standing.observed = completion.observed;
+        self.feed(completion.event);
+    }
+
+    /// Takes what a look saw.
+    pub(super) fn look_ended(&mut self, seen: Seen) {
+        let now = Instant::now();
+        let (head, observed) = match seen {
+            Seen::Busy(failure) => {
+                self.standing.busy = Some(failure);
+                self.looking.end_busy(now);
+                return self.publish();
+            }
+            Seen::Looked { head, observed } => (head, observed),
+        };
+        let wait = backoff::next_look(self.policy.poll_interval, random::bits());
+        let forced = self.looking.end(now, wait);
+        self.standing.busy = None;
+        self.standing.take_head(head, clock::now());
+        self.standing.observed = observed.clone();
+        self.feed(Event::Looked(Look {
+            head: self.standing.answered_head(),
+            observed,
+            forced: forced == Forced::Yes,
+        }));
+    }
+
+    /// Somebody wants a look now; returns its number.
+    pub(super) fn trigger(&mut self) -> u64 {
+        let number = self.looking.trigger(Instant::now());
+        self.publish();
+        number
+    }
+
+    /// Whether a look may begin: not while the host is touched.
+    pub(super) fn may_look(&self) -> bool {
+        let untouched = self.state.phase == Phase::Resting || self.state.phase.is_preparing();
+        untouched && !self.looking.is_under_way() && self.unsaved.is_none()
+    }
+
+    /// When the next look is due.
+    pub(super) fn look_due_at(&self) -> Instant {
+        self.looking.due_at()
+    }
+
+    /// Begins a look in a task of its own.
+    pub(super) fn begin_look(&mut self) {
+        self.looking.begin();
+        self.publish();
+        let stages = Arc::clone(&self.stages);
+        let seen = self.seen.clone();
+        tokio::spawn(async move {
+            let result = match stages.ready().await {
+                Err(failure) => Seen::Busy(failure),
+                Ok(()) => Seen::Looked {
+                    head: stages.poll().await,
+                    observed: stages.observe().await,
+                },
+            };
+            // Only a daemon that is going away has dropped the receiver.
+            let _ = seen.send(result);
+        });
+    }
+
+    /// When a decision that is not on disk is to be saved again.
+    pub(super) fn save_again_at(&self) -> Option<Instant> {
+        self.unsaved.as_ref().map(|unsaved| unsaved.again_at)
+    }
+
+    /// Tries once more to save what could not be saved.
+    pub(super) fn save_again(&mut self) {
+        if let Some(unsaved) = self.unsaved.take() {
+            self.commit(unsaved.step);
+        }
+    }
+
+    /// The host is busy; nothing has begun yet.
+    pub(super) fn wait(&mut self, failure: Failure) {
+        self.standing.busy = Some(failure);
+        self.publish();
+    }
+
+    /// Lets everybody know.
+    pub(super) fn publish(&mut self) {
+        let numbers = self.looking.numbers();
+        let due_in = self
+            .looking
+            .due_at()
+            .saturating_duration_since(Instant::now());
+        self.publisher
+            .publish(&self.state, &self.standing, numbers, due_in);
+    }
+
+    fn feed(&mut self, event: Event) {
+        let next = self.decide(|state, _, context| step(state, event, context));
+        if next.stale {
+            debug!(phase = self.state.phase.name(), "an event changed nothing");
+        }
+        self.commit(next);
+    }
+
+    fn decide(&self, decide: impl FnOnce(State, &Self, &Context<'_>) -> Step) -> Step {
+        let context = Context {
+            policy: &self.policy,
+            settings: self.settings.clone(),
+            now: clock::now(),
+            boot_id: self.boot_id.clone(),
+            fresh_id: DeploymentId(random::id()),
+            random: random::bits(),
+        };
+        decide(self.state.clone(), self, &context)
+    }
+
+    /// Ledger before effect: what is not on disk does not happen.
+    fn commit(&mut self, next: Step) {
+        let changed = next.state != self.state;
+        if changed && let Err(error) = self.ledger.save(&next.state) {
+            return self.postpone(next, &error);
+        }
+        self.standing.unsaved = None;
+        if changed {
+            let took = self.phase_entered.elapsed();
+            story::tell(&self.branch, &self.state, &next.state, took);
+        }
+        if next.state.phase != self.state.phase {
+            self.phase_entered = Instant::now();
+        }
+        let ends = next.state.phase == Phase::Resting && self.state.phase != Phase::Resting;
+        self.state = next.state;
+        if ends {
+            // What was pushed meanwhile is seen at once.
+            self.looking.hasten(Instant::now());
+        }
+        self.publish();
+        if !next.effects.is_empty() {
+            self.executor.perform(next.effects);
+        }
+    }
+
+    /// Nothing of a decision happens until it is on disk.
+    fn postpone(&mut self, step: Step, error: &std::io::Error) {
+        error!(%error, "the ledger cannot be written; nothing is done until it can");
+        self.standing.unsaved = Some(error.to_string());
+        self.unsaved = Some(Unsaved {
+            step,
+            again_at: Instant::now() + SAVE_INTERVAL,
+        });
+        self.publish();
+    }
+}
