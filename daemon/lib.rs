@@ -11,3 +11,4 @@ pub mod ipc;
 pub mod report;
 pub mod executor;
 pub mod daemon;
+pub mod cli;

@@ -1,3 +1,37 @@
-//! Process entry; the command line comes with what it commands.
+//! Process entry: arguments, the environment, error to exit code.
+//!
+//! In: what the process was started with. Out: an exit code. Must not: do
+//! anything else; besides `host::environment`, nobody else reads the
+//! environment.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use deploy_flake::cli;
+use deploy_flake::cli::arguments::Arguments;
+use deploy_flake::report::journal::{self, Environment};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.command.is_service() {
+        journal::install(&environment());
+    }
+    match cli::run(arguments) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "main reads the environment for everybody"
+)]
+fn environment() -> Environment {
+    Environment {
+        filter: std::env::var("DEPLOY_FLAKE_LOG").ok(),
+        journal_stream: std::env::var("JOURNAL_STREAM").ok(),
+    }
+}

@@ -1,0 +1,116 @@
+//! The arguments, and through them `--help`: the reference of the command line.
+//!
+//! In: words. Out: what they ask for. Must not: do anything.
+
+use clap::{Parser, Subcommand};
+
+use super::{check_config, daemon, fetcher, status, trigger};
+
+/// Keeps a NixOS host equal to what its git remote asks for.
+///
+/// The daemon takes each new commit through evaluation, build, the system's
+/// own checks and a test, and writes the boot entry only when the host is
+/// healthy: until then, a reboot is a rollback.
+#[derive(Debug, Parser)]
+#[command(name = "deploy-flake", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the daemon; for the unit deploy-flake.service.
+    Daemon(daemon::Arguments),
+    /// Checks a configuration file and tells every mistake in it.
+    ///
+    /// Nothing is changed and nobody is asked. Exit codes: 0 the daemon would
+    /// accept the file, 1 it would not.
+    CheckConfig(check_config::Arguments),
+    /// Has the daemon look at its remote now.
+    ///
+    /// For root and members of the group deploy-flake. Looking twice does no
+    /// harm: the daemon compares what is wanted with what is.
+    ///
+    /// Exit codes: 0 told; with --wait: deployed or already there. 1 an error,
+    /// 2 arguments not understood, 3 refused or failed, 4 the remote could not
+    /// be asked, 5 reboot required, 6 gave up waiting, 7 the daemon is not
+    /// running, 255 ssh failed. With HOST, the far side's code is passed on.
+    Trigger(trigger::Arguments),
+    /// Shows what runs, what is wanted, and what is going on or why nothing is.
+    ///
+    /// For everybody, at once, also while the daemon is stopped or busy.
+    ///
+    /// Exit codes: 0 the state was told, whatever it is; 1 it cannot be read;
+    /// 7 the daemon has not run since the host was booted.
+    Status(status::Arguments),
+    /// Fetches for the daemon, which starts it; not for use by hand.
+    #[command(hide = true)]
+    Fetcher(fetcher::Arguments),
+}
+
+impl Command {
+    /// Whether it is a service, which reports to the journal, and no tool.
+    pub fn is_service(&self) -> bool {
+        match self {
+            Self::Daemon(_) | Self::Fetcher(_) => true,
+            Self::CheckConfig(_) | Self::Trigger(_) | Self::Status(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::super::exit::Exit;
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_trigger_tells_every_exit_code() {
+        let mut command = Arguments::command();
+        let trigger = command
+            .find_subcommand_mut("trigger")
+            .expect("there is one of that name");
+        let help = trigger.render_long_help().to_string();
+        let (_, codes) = help.split_once("Exit codes:").expect("they stand there");
+        let words: Vec<&str> = codes.split_whitespace().collect();
+        for exit in Exit::ALL {
+            let code = exit.code().to_string();
+            assert!(words.contains(&code.as_str()), "{exit:?} in {help}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_understood_or_refused() {
+        for (line, accepted) in [
+            ("daemon --config /etc/x.toml", true),
+            ("daemon", true),
+            ("check-config", true),
+            ("check-config x.toml", true),
+            ("trigger", true),
+            ("trigger --wait --timeout 5m --output json", true),
+            ("trigger host1 --wait", true),
+            ("trigger root@host1", true),
+            ("trigger --timeout 5m", false),
+            ("trigger --wait --timeout 5", false),
+            ("trigger -- -oProxyCommand=x", false),
+            ("status --output text", true),
+            ("status --output xml", false),
+            ("fetcher --mirror /x", true),
+            ("fetcher", false),
+            ("", false),
+        ] {
+            let words = std::iter::once("deploy-flake").chain(line.split_whitespace());
+            let parsed = Arguments::try_parse_from(words);
+            assert_eq!(parsed.is_ok(), accepted, "{line}");
+        }
+    }
+}

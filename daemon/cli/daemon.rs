@@ -1,0 +1,52 @@
+//! `deploy-flake daemon`: reads the configuration and starts the daemon.
+//!
+//! In: a file. Out: a process that ends when it is told to, or when it cannot
+//! go on. Must not: do anything itself.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use crate::config::{self, Config, ConfigError, DEFAULT_FILE};
+use crate::report::{milestones, notify};
+
+/// The daemon waits for others nearly all the time; the second thread keeps
+/// the watchdog and the bus served while the first one reads a file.
+const THREADS: usize = 2;
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    config: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let config = configuration(arguments).map_err(refused)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(crate::daemon::run(config))?;
+    Ok(Exit::Success)
+}
+
+fn configuration(arguments: &Arguments) -> Result<Config, ConfigError> {
+    let (config, warnings) = config::load(&arguments.config)?;
+    for warning in warnings {
+        milestones::configuration_warning(&warning.to_string());
+    }
+    Ok(config)
+}
+
+fn refused(error: ConfigError) -> Failure {
+    let hint = error.hint();
+    milestones::configuration_refused(&error.to_string());
+    notify::status("the configuration is not accepted");
+    Failure::new(Exit::Error, error).hint(hint)
+}

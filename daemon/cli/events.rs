@@ -1,0 +1,168 @@
+//! What `trigger` writes while it waits: lines for people, or one JSON object
+//! a line (schema 1, `docs/exit-codes.md` and `--help`).
+//!
+//! In: what happened. Out: a line. Must not: decide.
+
+use serde::Serialize;
+
+use super::exit::Exit;
+use super::output::Output;
+use super::text::{absolute, wrap};
+use crate::model::text::{LINE_LIMIT, lines, one_line};
+use crate::report::words;
+use crate::store::snapshot::{Last, Phase, Snapshot};
+
+/// The version of the lines.
+const SCHEMA: u32 = 1;
+
+/// How much of a step's last output is shown, in characters.
+const DETAIL_LIMIT: usize = 4000;
+
+/// One thing that happened.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(super) enum Event<'a> {
+    /// The daemon has been told to look.
+    Triggered {
+        /// The number of the look.
+        look: u64,
+    },
+    /// A phase began.
+    Phase {
+        /// Which, for which deployment, since when.
+        #[serde(flatten)]
+        phase: &'a Phase,
+    },
+    /// The daemon was restarted, and told again.
+    Restarted {
+        /// The number of the look, for the new one.
+        look: u64,
+    },
+    /// The look, and all that came of it, is over.
+    End {
+        /// The exit code.
+        exit: u8,
+        /// The whole state.
+        snapshot: &'a Snapshot,
+    },
+}
+
+impl Event<'_> {
+    /// The line, or lines for people.
+    pub(super) fn render(&self, output: Output) -> anyhow::Result<String> {
+        match output {
+            Output::Text => Ok(self.text()),
+            Output::Json => Ok(serde_json::to_string(&Versioned {
+                schema: SCHEMA,
+                event: self,
+            })?),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Triggered { look } => format!("the daemon looks at its remote (look {look})"),
+            Self::Restarted { look } => {
+                format!("the daemon was restarted, and looks again (look {look})")
+            }
+            Self::Phase { phase } => {
+                format!("{}  {}", absolute(phase.since), words::phase(phase.name))
+            }
+            Self::End { snapshot, .. } => end(snapshot),
+        }
+    }
+}
+
+/// A line with its version in front.
+#[derive(Serialize)]
+struct Versioned<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    event: &'a Event<'a>,
+}
+
+/// The end of an exit code.
+pub(super) fn over(exit: Exit, snapshot: &Snapshot) -> Event<'_> {
+    let exit = exit.code();
+    Event::End { exit, snapshot }
+}
+
+/// The final word: the condition, the end of the output of what failed, and
+/// what to do.
+fn end(snapshot: &Snapshot) -> String {
+    let condition = &snapshot.condition;
+    let state = words::condition(condition.state);
+    let why = one_line(&condition.why, LINE_LIMIT);
+    let mut text = wrap(&format!("{state}: {why}"), "");
+    if let Some(detail) = snapshot
+        .last
+        .as_ref()
+        .and_then(|last| detail(last, snapshot))
+    {
+        text.push('\n');
+        text.push_str(&detail);
+    }
+    if let Some(remedy) = &condition.remedy {
+        text.push('\n');
+        text.push_str(&wrap(
+            &format!("to do: {}", one_line(remedy, LINE_LIMIT)),
+            "",
+        ));
+    }
+    text
+}
+
+/// The end of the output of what failed, if it is the wanted commit that did.
+pub(super) fn detail(last: &Last, snapshot: &Snapshot) -> Option<String> {
+    let wanted = snapshot.desired.as_ref()?;
+    let failure = last.failure.as_ref()?;
+    if last.commit != wanted.commit || failure.detail.is_empty() {
+        return None;
+    }
+    let shown = lines(&failure.detail, DETAIL_LIMIT);
+    let indented: Vec<String> = shown.lines().map(|line| format!("  | {line}")).collect();
+    Some(indented.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::snapshot::example::full;
+
+    #[test]
+    fn lines_for_programs_have_a_schema_and_an_event() {
+        let snapshot = full();
+        let render = |event: Event<'_>| event.render(Output::Json).expect("it serialises");
+        assert_eq!(
+            render(Event::Triggered { look: 6 }),
+            r#"{"schema":1,"event":"triggered","look":6}"#
+        );
+        assert_eq!(
+            render(Event::Phase {
+                phase: &snapshot.phase
+            }),
+            r#"{"schema":1,"event":"phase","name":"resting","deployment":"00c0ffee00c0ffee","since":"2026-11-22T12:00:00Z"}"#
+        );
+        let line = render(over(Exit::Refused, &snapshot));
+        let json: serde_json::Value = serde_json::from_str(&line).expect("it is JSON");
+        assert_eq!(json["event"], "end");
+        assert_eq!(json["exit"], 3);
+        assert_eq!(json["snapshot"]["condition"]["state"], "converged");
+        assert!(!line.contains('\n'));
+    }
+
+    #[test]
+    fn the_final_word_says_why_and_what_to_do() {
+        let mut snapshot = full();
+        snapshot.condition.remedy = Some("Correct the flake.\u{1b}[2J".to_owned());
+        let text = over(Exit::Refused, &snapshot)
+            .render(Output::Text)
+            .expect("it is text");
+        assert_eq!(
+            text,
+            "converged: The host is what main asks for.\n  \
+               | error: undefined variable 'x'\n\
+             to do: Correct the flake.\\u{1b}[2J"
+        );
+    }
+}

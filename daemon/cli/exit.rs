@@ -1,0 +1,79 @@
+//! The exit codes, all in one place. They are part of the documented interface
+//! (`docs/exit-codes.md`).
+//!
+//! In: how a command ended. Out: a number. Must not: mean two things.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked for: deployed, or already there.
+    Success,
+    /// Something that is in none of the other classes.
+    Error,
+    /// The arguments were not understood.
+    Usage,
+    /// The commit was refused or failed, or the host does not allow it.
+    Refused,
+    /// The remote could not be asked.
+    RemoteUnreachable,
+    /// The system needs a reboot.
+    RebootRequired,
+    /// It was not over in the time given with `--timeout`.
+    GaveUp,
+    /// The daemon is not running.
+    NotRunning,
+    /// What ssh, or the command on the far side, ended with.
+    Passed(u8),
+}
+
+impl Exit {
+    /// Every code of our own.
+    pub const ALL: &[Self] = &[
+        Self::Success,
+        Self::Error,
+        Self::Usage,
+        Self::Refused,
+        Self::RemoteUnreachable,
+        Self::RebootRequired,
+        Self::GaveUp,
+        Self::NotRunning,
+    ];
+
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Error => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::RemoteUnreachable => 4,
+            Self::RebootRequired => 5,
+            Self::GaveUp => 6,
+            Self::NotRunning => 7,
+            Self::Passed(code) => code,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_its_own_and_documented() {
+        let documentation = include_str!("../../docs/exit-codes.md");
+        for (number, exit) in Exit::ALL.iter().enumerate() {
+            assert_eq!(usize::from(exit.code()), number);
+            let row = format!("\n| {number} |");
+            assert!(documentation.contains(&row), "{exit:?} is not documented");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Follows one look to its end, by the snapshots that the daemon writes.
+//!
+//! In: the number of the look, and one snapshot after the other. Out: each
+//! phase once, and the end. Must not: read a file or a clock, or wait.
+
+use super::exit::Exit;
+use crate::model::deployment::DeploymentId;
+use crate::store::snapshot::{ConditionState, Phase, PhaseName, Snapshot};
+
+/// What a snapshot means for whoever waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Nothing that was not told.
+    Nothing,
+    /// A phase that was not told.
+    Phase(Phase),
+    /// The look, and all that came of it, is over.
+    Over(Exit),
+    /// Another daemon wrote the snapshot: the look's number means nothing to
+    /// it, and it has to be asked again.
+    Restarted,
+}
+
+/// Waits for a look.
+#[derive(Clone, Debug)]
+pub(super) struct Follower {
+    instance: String,
+    look: u64,
+    told: Option<(Option<DeploymentId>, PhaseName)>,
+}
+
+impl Follower {
+    /// Follows a look of the daemon with this instance.
+    pub(super) fn new(instance: String, look: u64) -> Self {
+        Self {
+            instance,
+            look,
+            told: None,
+        }
+    }
+
+    /// Follows a look of another daemon, without telling a phase again.
+    pub(super) fn restart(&mut self, instance: String, look: u64) {
+        self.instance = instance;
+        self.look = look;
+    }
+
+    /// Takes the next snapshot.
+    pub(super) fn see(&mut self, snapshot: &Snapshot) -> News {
+        if snapshot.daemon.instance != self.instance {
+            return News::Restarted;
+        }
+        let phase = &snapshot.phase;
+        if phase.name != PhaseName::Resting {
+            let seen = Some((phase.deployment.clone(), phase.name));
+            if self.told == seen {
+                return News::Nothing;
+            }
+            self.told = seen;
+            return News::Phase(phase.clone());
+        }
+        // A look that is owed after a deployment may find a newer commit.
+        let looks = snapshot.looks;
+        let looked = looks.finished >= self.look && looks.started == looks.finished;
+        match outcome(snapshot.condition.state) {
+            Some(exit) if looked => News::Over(exit),
+            Some(_) | None => News::Nothing,
+        }
+    }
+}
+
+/// What the condition says about a look that is over. None: between a look and
+/// what comes of it.
+fn outcome(state: ConditionState) -> Option<Exit> {
+    match state {
+        ConditionState::Starting | ConditionState::Deploying => None,
+        ConditionState::Converged => Some(Exit::Success),
+        ConditionState::RebootRequired => Some(Exit::RebootRequired),
+        ConditionState::RemoteUnreachable => Some(Exit::RemoteUnreachable),
+        ConditionState::Waiting
+        | ConditionState::Drifted
+        | ConditionState::Refused
+        | ConditionState::Failed
+        | ConditionState::Retrying => Some(Exit::Refused),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::snapshot::example::full;
+
+    fn at(name: PhaseName, finished: u64, state: ConditionState) -> Snapshot {
+        let mut snapshot = full();
+        snapshot.phase.name = name;
+        snapshot.looks = crate::store::snapshot::Looks {
+            started: finished,
+            finished,
+        };
+        snapshot.condition.state = state;
+        snapshot
+    }
+
+    fn follower(look: u64) -> Follower {
+        Follower::new(full().daemon.instance, look)
+    }
+
+    #[test]
+    fn each_phase_is_told_once_and_then_the_end() {
+        use ConditionState::{Converged, Deploying};
+        use PhaseName::{Building, Evaluating, Resting};
+        let mut follower = follower(6);
+        let mut told = Vec::new();
+        for (name, finished, state) in [
+            (Resting, 5, Converged),
+            (Resting, 6, Deploying),
+            (Evaluating, 6, Deploying),
+            (Evaluating, 6, Deploying),
+            (Building, 6, Deploying),
+            (Resting, 6, Converged),
+        ] {
+            match follower.see(&at(name, finished, state)) {
+                News::Nothing => {}
+                News::Phase(phase) => told.push(format!("{:?}", phase.name)),
+                News::Over(exit) => told.push(format!("{exit:?}")),
+                News::Restarted => told.push("restarted".to_owned()),
+            }
+        }
+        assert_eq!(told, ["Evaluating", "Building", "Success"]);
+    }
+
+    #[test]
+    fn a_deployment_that_was_going_on_before_is_not_the_answer() {
+        let mut follower = follower(7);
+        let before = at(PhaseName::Resting, 6, ConditionState::Refused);
+        assert_eq!(follower.see(&before), News::Nothing);
+        let answer = at(PhaseName::Resting, 7, ConditionState::Converged);
+        assert_eq!(follower.see(&answer), News::Over(Exit::Success));
+    }
+
+    #[test]
+    fn a_look_that_is_owed_is_waited_for() {
+        let mut snapshot = at(PhaseName::Resting, 5, ConditionState::Converged);
+        snapshot.looks.started = 6;
+        assert_eq!(follower(5).see(&snapshot), News::Nothing);
+    }
+
+    #[test]
+    fn another_daemon_has_to_be_asked_again() {
+        let mut follower = Follower::new("another".to_owned(), 1);
+        let snapshot = at(PhaseName::Resting, 5, ConditionState::Converged);
+        assert_eq!(follower.see(&snapshot), News::Restarted);
+        follower.restart(snapshot.daemon.instance.clone(), 5);
+        assert_eq!(follower.see(&snapshot), News::Over(Exit::Success));
+    }
+
+    #[test]
+    fn the_exit_code_follows_the_condition() {
+        for (state, exit) in [
+            (ConditionState::Converged, Exit::Success),
+            (ConditionState::Waiting, Exit::Refused),
+            (ConditionState::Drifted, Exit::Refused),
+            (ConditionState::Refused, Exit::Refused),
+            (ConditionState::Failed, Exit::Refused),
+            (ConditionState::Retrying, Exit::Refused),
+            (ConditionState::RebootRequired, Exit::RebootRequired),
+            (ConditionState::RemoteUnreachable, Exit::RemoteUnreachable),
+        ] {
+            let news = follower(5).see(&at(PhaseName::Resting, 5, state));
+            assert_eq!(news, News::Over(exit), "{state:?}");
+        }
+    }
+}

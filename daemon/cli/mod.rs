@@ -1,0 +1,33 @@
+//! The command line: arguments, one file per subcommand, and all text for users.
+//!
+//! In: arguments. Out: text or JSON on standard output, errors on standard
+//! error, an exit code. Must not: hold logic that another part would need.
+
+pub mod arguments;
+pub mod exit;
+pub mod failure;
+mod output;
+mod text;
+mod daemon;
+mod fetcher;
+mod check_config;
+mod trigger;
+mod ssh;
+mod follow;
+mod events;
+mod status;
+
+use self::arguments::{Arguments, Command};
+use self::exit::Exit;
+use self::failure::Failure;
+
+/// Runs what the arguments ask for.
+pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    match arguments.command {
+        Command::Daemon(arguments) => daemon::run(&arguments),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Trigger(arguments) => trigger::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Fetcher(arguments) => fetcher::run(&arguments),
+    }
+}

@@ -1,0 +1,154 @@
+//! `deploy-flake status`: what runs, what is wanted, what is going on or why
+//! nothing is, since when, and what to do.
+//!
+//! In: the snapshot and the daemon's lock. Out: text or JSON, in a few
+//! milliseconds. Must not: need the daemon, the bus or the network; that is
+//! when it is needed.
+
+mod page;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::{Output, print};
+use crate::host::clock;
+use crate::store::snapshot::{ReadError, SCHEMA, Snapshot};
+use crate::store::{lock, snapshot};
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// For people, or the snapshot as JSON with `daemon_running` added.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let life = life(Path::new(lock::FILE));
+    match snapshot::read(Path::new(snapshot::FILE)) {
+        Ok((snapshot, json)) => {
+            print(&known(arguments.output, &snapshot, json, life)?)?;
+            Ok(Exit::Success)
+        }
+        Err(ReadError::Missing(_)) => {
+            print(&unknown(arguments.output, life)?)?;
+            Ok(Exit::NotRunning)
+        }
+        Err(error @ ReadError::Schema { .. }) => Err(Failure::new(Exit::Error, error).hint(
+            "The daemon is of another version than this command: run `systemctl restart \
+             deploy-flake`, or the command from /run/current-system/sw/bin.",
+        )),
+        Err(error @ (ReadError::Unreadable { .. } | ReadError::Malformed { .. })) => {
+            let hint = "Run `systemctl restart deploy-flake`, which writes it anew.";
+            Err(Failure::new(Exit::Error, error).hint(hint))
+        }
+    }
+}
+
+/// Whether the daemon lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// The lock is held.
+    Running,
+    /// The lock is free.
+    Stopped,
+    /// The lock cannot be looked at.
+    Unknown,
+}
+
+impl Life {
+    fn json(self) -> Value {
+        match self {
+            Self::Running => true.into(),
+            Self::Stopped => false.into(),
+            Self::Unknown => Value::Null,
+        }
+    }
+}
+
+fn life(path: &Path) -> Life {
+    match lock::is_held(path) {
+        Ok(true) => Life::Running,
+        Ok(false) => Life::Stopped,
+        Err(_) => Life::Unknown,
+    }
+}
+
+fn known(
+    output: Output,
+    snapshot: &Snapshot,
+    mut json: Value,
+    life: Life,
+) -> Result<String, Failure> {
+    match output {
+        Output::Text => Ok(page::render(snapshot, life, clock::now().wall)),
+        Output::Json => {
+            json["daemon_running"] = life.json();
+            pretty(&json)
+        }
+    }
+}
+
+/// What there is to say when no daemon has written anything in this boot.
+fn unknown(output: Output, life: Life) -> Result<String, Failure> {
+    match output {
+        Output::Text => Ok(page::never(life)),
+        Output::Json => pretty(&json!({
+            "schema": SCHEMA,
+            "daemon_running": life.json(),
+            "daemon": null,
+            "host": null,
+            "remote": null,
+            "looks": null,
+            "system": null,
+            "desired": null,
+            "phase": null,
+            "condition": null,
+            "last": null,
+        })),
+    }
+}
+
+fn pretty(json: &Value) -> Result<String, Failure> {
+    Ok(serde_json::to_string_pretty(json).context("write the status as JSON")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::snapshot::example::full;
+
+    #[test]
+    fn the_json_is_the_snapshot_and_whether_the_daemon_runs() {
+        let written = serde_json::to_value(full()).expect("it serialises");
+        for (life, running) in [
+            (Life::Running, json!(true)),
+            (Life::Stopped, json!(false)),
+            (Life::Unknown, Value::Null),
+        ] {
+            let text = known(Output::Json, &full(), written.clone(), life).expect("it is told");
+            let mut json: Value = serde_json::from_str(&text).expect("it is JSON");
+            assert_eq!(json["daemon_running"], running);
+            json.as_object_mut()
+                .map(|keys| keys.remove("daemon_running"));
+            assert_eq!(json, written);
+        }
+    }
+
+    #[test]
+    fn without_a_snapshot_every_key_is_there_and_null() {
+        let text = unknown(Output::Json, Life::Stopped).expect("it is told");
+        let json: Value = serde_json::from_str(&text).expect("it is JSON");
+        let written = serde_json::to_value(full()).expect("it serialises");
+        for key in written.as_object().expect("it is an object").keys() {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+        assert_eq!(json["schema"], 1);
+        assert_eq!(json["daemon_running"], false);
+    }
+}

@@ -1,0 +1,437 @@
+//! The status for people, at 80 columns.
+//!
+//! In: the snapshot, whether the daemon lives, and the present time. Out:
+//! text. Must not: read anything.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Life;
+use crate::cli::events::detail;
+use crate::cli::text::{WIDTH, moment, relative, system, wrap};
+use crate::model::text::{LINE_LIMIT, one_line};
+use crate::report::words;
+use crate::store::snapshot::{PhaseName, Snapshot};
+
+/// How wide the names of the facts are.
+const LABEL: usize = 13;
+
+/// How late a look may be before the daemon is said to hang: longer than the
+/// jitter of the interval and the time a poll may take.
+const GRACE_AT_REST: Duration = Duration::from_secs(2 * 60);
+
+/// The same while a look is going on, which may be fetching.
+const GRACE_WHILE_LOOKING: Duration = Duration::from_secs(15 * 60);
+
+/// The whole page.
+pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String {
+    let mut page = Page::default();
+    head(&mut page, snapshot, life, now);
+    page.blank();
+    wanted(&mut page, snapshot);
+    systems(&mut page, snapshot);
+    remote(&mut page, snapshot, now);
+    doing(&mut page, snapshot, now);
+    last(&mut page, snapshot, now);
+    daemon(&mut page, snapshot, life, now);
+    to_do(&mut page, snapshot, life, now);
+    page.text
+}
+
+/// The page when no daemon has written anything in this boot.
+pub(super) fn never(life: Life) -> String {
+    let mut page = Page::default();
+    match life {
+        Life::Running => {
+            page.line("deploy-flake: the daemon is starting");
+            page.paragraph("It has not written its state yet.");
+            page.blank();
+            page.paragraph_flush(
+                "to do: look again in a moment, or `systemctl status deploy-flake`",
+            );
+        }
+        Life::Stopped | Life::Unknown => {
+            page.line("deploy-flake: the daemon has not run since this host was booted");
+            page.paragraph("Nothing is known of what the remote asks for.");
+            page.blank();
+            page.paragraph_flush(
+                "to do: `systemctl start deploy-flake`; if it does not exist, set \
+                 services.deploy-flake.enable = true",
+            );
+        }
+    }
+    page.text
+}
+
+fn head(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
+    let name = one_line(&snapshot.host.name, LINE_LIMIT);
+    let condition = &snapshot.condition;
+    let state = words::condition(condition.state);
+    match trouble(snapshot, life, now) {
+        Some(trouble) => {
+            page.line(&format!("{name}: {}", trouble.headline()));
+            page.paragraph(&format!("The last word of the daemon was: {state}."));
+        }
+        None => page.line(&format!("{name}: {state}")),
+    }
+    page.paragraph(&one_line(&condition.why, LINE_LIMIT));
+    page.paragraph(&format!("Since {}.", moment(condition.since, now)));
+}
+
+/// Why the snapshot is not to be taken for the present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// There is no daemon.
+    Stopped,
+    /// It should have looked long ago.
+    Overdue,
+}
+
+impl Trouble {
+    fn headline(self) -> &'static str {
+        match self {
+            Self::Stopped => "the daemon is NOT RUNNING",
+            Self::Overdue => "the daemon is OVERDUE",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Stopped => {
+                "`systemctl start deploy-flake`; why it ended: `journalctl -u deploy-flake`"
+            }
+            Self::Overdue => {
+                "the next look is long past: `systemctl restart deploy-flake`; steps that run go on"
+            }
+        }
+    }
+}
+
+fn trouble(snapshot: &Snapshot, life: Life, now: Timestamp) -> Option<Trouble> {
+    match life {
+        Life::Stopped => Some(Trouble::Stopped),
+        Life::Running | Life::Unknown => is_overdue(snapshot, now).then_some(Trouble::Overdue),
+    }
+}
+
+/// Whether the next look is long past although nothing keeps the daemon.
+fn is_overdue(snapshot: &Snapshot, now: Timestamp) -> bool {
+    let grace = if snapshot.looks.started > snapshot.looks.finished {
+        GRACE_WHILE_LOOKING
+    } else {
+        GRACE_AT_REST
+    };
+    let late = |next: Timestamp| {
+        now.duration_since(next) > SignedDuration::try_from(grace).unwrap_or_default()
+    };
+    snapshot.phase.name == PhaseName::Resting && snapshot.remote.next_look_at.is_some_and(late)
+}
+
+fn wanted(page: &mut Page, snapshot: &Snapshot) {
+    let remote = &snapshot.remote;
+    let commit = match (&snapshot.desired, &remote.head) {
+        (Some(desired), _) => desired.commit.short(),
+        (None, Some(head)) => head.short(),
+        (None, None) => "not known yet",
+    };
+    let url = one_line(&remote.url, LINE_LIMIT);
+    page.fact("wanted", &format!("{commit}, {} of {url}", remote.branch));
+    let toplevel = snapshot
+        .desired
+        .as_ref()
+        .and_then(|desired| desired.toplevel.as_ref());
+    if let Some(toplevel) = toplevel.filter(|it| Some(*it) != snapshot.system.running.as_ref()) {
+        page.fact("", &system(toplevel, WIDTH - LABEL));
+    }
+}
+
+fn systems(page: &mut Page, snapshot: &Snapshot) {
+    let systems = &snapshot.system;
+    let width = WIDTH - LABEL;
+    let running = systems.running.as_ref();
+    page.fact(
+        "running",
+        &running.map_or_else(|| "not known".to_owned(), |it| system(it, width)),
+    );
+    let profile = match &systems.profile {
+        None => "not known".to_owned(),
+        Some(it) if Some(it) == running => "the same".to_owned(),
+        Some(it) => system(it, width),
+    };
+    let generation = systems
+        .generation
+        .map_or_else(String::new, |it| format!(", generation {}", it.0));
+    page.fact("profile", &format!("{profile}{generation}"));
+    let next = match &systems.default_entry {
+        None => "not read from the boot loader".to_owned(),
+        Some(it) if Some(it) == running => "the same".to_owned(),
+        Some(it) => system(it, width),
+    };
+    page.fact("next boot", &next);
+}
+
+fn remote(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+    let remote = &snapshot.remote;
+    let answered = remote.last_answer_at.map_or_else(
+        || "never answered yet".to_owned(),
+        |at| format!("answered {}", relative(at, now)),
+    );
+    let next = remote.next_look_at.map_or_else(String::new, |at| {
+        if at >= now {
+            format!(", asked again {}", relative(at, now))
+        } else {
+            format!(", was to be asked again {}", relative(at, now))
+        }
+    });
+    page.fact("remote", &format!("{answered}{next}"));
+    if let Some(error) = &remote.last_error {
+        page.fact("", &one_line(&error.message, LINE_LIMIT));
+    }
+}
+
+fn doing(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+    let phase = &snapshot.phase;
+    let doing = words::phase(phase.name);
+    let since = relative(phase.since, now);
+    page.fact("doing", &format!("{doing}, since {since}"));
+    if let Some(deployment) = &phase.deployment {
+        let id = one_line(&deployment.0, LINE_LIMIT);
+        page.fact("", &format!("journalctl DEPLOY_FLAKE_DEPLOYMENT={id}"));
+    }
+}
+
+fn last(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+    let Some(last) = &snapshot.last else {
+        page.fact("last", "no deployment has ended yet");
+        return;
+    };
+    let outcome = words::outcome(last.outcome);
+    let commit = last.commit.short();
+    page.fact(
+        "last",
+        &format!("{commit} {outcome}, {}", relative(last.finished_at, now)),
+    );
+    let Some(failure) = &last.failure else {
+        return;
+    };
+    let message = one_line(&failure.message, LINE_LIMIT);
+    page.fact("", &format!("{}: {message}", failure.code.as_str()));
+    if let Some(detail) = detail(last, snapshot) {
+        page.line(&detail);
+    }
+}
+
+fn daemon(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
+    let daemon = &snapshot.daemon;
+    let version = one_line(&daemon.version, LINE_LIMIT);
+    let started = relative(daemon.started_at, now);
+    let text = match life {
+        Life::Running => format!("{version}, process {}, started {started}", daemon.pid),
+        Life::Stopped => format!("{version}, not running, was started {started}"),
+        Life::Unknown => format!("{version}, started {started}; whether it runs is not known"),
+    };
+    page.fact("daemon", &text);
+}
+
+fn to_do(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
+    let remedies = [
+        trouble(snapshot, life, now).map(|trouble| trouble.remedy().to_owned()),
+        snapshot
+            .condition
+            .remedy
+            .as_deref()
+            .map(|text| one_line(text, LINE_LIMIT)),
+    ];
+    if remedies.iter().any(Option::is_some) {
+        page.blank();
+    }
+    for remedy in remedies.iter().flatten() {
+        page.paragraph_flush(&format!("to do: {remedy}"));
+    }
+}
+
+/// Text that grows by lines.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(line);
+    }
+
+    fn blank(&mut self) {
+        self.line("");
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        self.line(&wrap(text, "  "));
+    }
+
+    fn paragraph_flush(&mut self, text: &str) {
+        self.line(&wrap(text, ""));
+    }
+
+    /// A fact with its name; continued lines stand below the fact.
+    fn fact(&mut self, label: &str, text: &str) {
+        let wrapped = wrap(text, &" ".repeat(LABEL));
+        let rest = wrapped.trim_start();
+        self.line(&format!("  {label:<width$}{rest}", width = LABEL - 2));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::snapshot::example::full;
+    use crate::store::snapshot::{ConditionState, OutcomeName};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("it is a time")
+    }
+
+    fn converged() -> Snapshot {
+        let mut snapshot = full();
+        snapshot.remote.last_error = None;
+        snapshot.remote.next_look_at = Some(at("2026-11-22T12:12:40Z"));
+        snapshot.remote.last_answer_at = Some(at("2026-11-22T12:11:40Z"));
+        snapshot.phase.deployment = None;
+        snapshot.condition.remedy = None;
+        if let Some(last) = &mut snapshot.last {
+            last.outcome = OutcomeName::Deployed;
+            last.failure = None;
+        }
+        snapshot
+    }
+
+    fn now() -> Timestamp {
+        at("2026-11-22T12:12:00Z")
+    }
+
+    #[test]
+    fn a_converged_host_is_told_at_a_glance() {
+        assert_eq!(
+            render(&converged(), Life::Running, now()),
+            "\
+web1: converged
+  The host is what main asks for.
+  Since 2026-11-22 12:00:00 UTC (12 minutes ago).
+
+  wanted     0123456789ab, main of https://example.org/hosts.git
+  running    0c2jdyz9ln1y…-nixos-system-web1-24.11
+  profile    the same, generation 3
+  next boot  the same
+  remote     answered 20 seconds ago, asked again in 40 seconds
+  doing      resting, since 12 minutes ago
+  last       0123456789ab deployed, 12 minutes ago
+  daemon     0.1.0, process 123, started 12 minutes ago"
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_what_to_do() {
+        let mut snapshot = full();
+        snapshot.condition.state = ConditionState::Refused;
+        snapshot.condition.why = "The host was not touched; commit 0123456789ab of main was \
+                                  refused: the flake does not evaluate."
+            .to_owned();
+        snapshot.condition.remedy = Some("Correct the flake.".to_owned());
+        snapshot.remote.next_look_at = Some(now());
+        assert_eq!(
+            render(&snapshot, Life::Running, now()),
+            "\
+web1: refused
+  The host was not touched; commit 0123456789ab of main was refused: the flake
+  does not evaluate.
+  Since 2026-11-22 12:00:00 UTC (12 minutes ago).
+
+  wanted     0123456789ab, main of https://example.org/hosts.git
+  running    0c2jdyz9ln1y…-nixos-system-web1-24.11
+  profile    the same, generation 3
+  next boot  the same
+  remote     answered 12 minutes ago, asked again now
+             example.org did not answer
+  doing      resting, since 12 minutes ago
+             journalctl DEPLOY_FLAKE_DEPLOYMENT=00c0ffee00c0ffee
+  last       0123456789ab refused, nothing was touched, 12 minutes ago
+             evaluation-failed: the flake does not evaluate
+  | error: undefined variable 'x'
+  daemon     0.1.0, process 123, started 12 minutes ago
+
+to do: Correct the flake."
+        );
+    }
+
+    #[test]
+    fn a_daemon_that_is_stopped_or_hangs_is_told_first() {
+        let text = render(&converged(), Life::Stopped, now());
+        assert!(text.starts_with(
+            "web1: the daemon is NOT RUNNING\n  The last word of the daemon was: converged.\n"
+        ));
+        assert!(text.contains("0.1.0, not running, was started 12 minutes ago"));
+        assert!(text.contains("to do: `systemctl start deploy-flake`"));
+
+        let later = at("2026-11-22T12:15:00Z");
+        let text = render(&converged(), Life::Running, later);
+        assert!(text.starts_with("web1: the daemon is OVERDUE\n"), "{text}");
+        assert!(
+            text.contains("was to be asked again 2 minutes ago"),
+            "{text}"
+        );
+        assert!(text.contains("`systemctl restart deploy-flake`"), "{text}");
+    }
+
+    #[test]
+    fn a_deployment_or_a_long_fetch_is_not_overdue() {
+        let later = at("2026-11-22T12:20:00Z");
+        let mut deploying = converged();
+        deploying.phase.name = PhaseName::Building;
+        assert!(!is_overdue(&deploying, later));
+        let mut fetching = converged();
+        fetching.looks.started += 1;
+        assert!(!is_overdue(&fetching, later));
+        assert!(is_overdue(&fetching, at("2026-11-22T12:30:00Z")));
+        assert!(is_overdue(&converged(), later));
+        let mut first = converged();
+        first.remote.next_look_at = None;
+        assert!(!is_overdue(&first, later));
+    }
+
+    #[test]
+    fn a_host_without_a_daemon_says_what_to_do() {
+        assert_eq!(
+            never(Life::Stopped),
+            "\
+deploy-flake: the daemon has not run since this host was booted
+  Nothing is known of what the remote asks for.
+
+to do: `systemctl start deploy-flake`; if it does not exist, set
+services.deploy-flake.enable = true"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_80_columns_and_none_steers_the_terminal() {
+        let mut snapshot = full();
+        snapshot.condition.why = "\u{1b}]52;c;x\u{7} ".repeat(100);
+        snapshot.condition.remedy = Some("word ".repeat(100));
+        if let Some(failure) = snapshot
+            .last
+            .as_mut()
+            .and_then(|last| last.failure.as_mut())
+        {
+            failure.message = "\u{9b}1m word ".repeat(100);
+            failure.detail = "\u{1b}[2J".to_owned();
+        }
+        let text = render(&snapshot, Life::Unknown, now());
+        for line in text.lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(!line.contains(char::is_control), "{line:?}");
+        }
+    }
+}
