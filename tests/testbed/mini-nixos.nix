@@ -1,0 +1,259 @@
+# NixOS in miniature: from a small description of a host to something with the layout and the behaviour of a NixOS
+# system closure, built by Nix from a Debian userland, without nixpkgs.
+#
+# In: the knobs below, all plain data, so that a scenario can write them as JSON. Out: a derivation. Nothing random
+# and nothing of the commit goes in (unless `revision` is given), so equal knobs are one and the same system.
+{
+  # The host's name, and what tells its generations apart for a reader.
+  name,
+  label ? "1",
+  platform ? "x86_64-linux",
+
+  # The tree of the daemon: bin/deploy-flake, share/dbus-1/system.d/org.deploy_flake.conf. As it is part of the
+  # closure, the running system holds it against garbage collection.
+  daemon,
+  # Text of /etc/deploy-flake/config.toml; null leaves the daemon out of the system.
+  daemonConfig ? null,
+
+  # Unit files by name, those of them that multi-user.target wants, and other files of /etc by name.
+  units ? { },
+  wants ? [ ],
+  etc ? { },
+
+  # What only a reboot brings: the kernel's name, the interface to PID 1, and what may not be switched live.
+  kernel ? "linux-1",
+  initInterface ? "systemd 1",
+  switchInhibitors ? { },
+  # /etc/systemd/system.conf; null leaves Debian's. Going from one to the other re-executes systemd.
+  systemdConf ? "[Manager]\n",
+  # `system.configurationRevision`, usually the commit: then every commit is another system.
+  revision ? null,
+
+  # Shell that runs in the hooks, after the hook's line in the tally. A failing one fails its hook.
+  activationScript ? "",
+  preSwitchCheck ? "",
+  bootLoader ? "",
+  # The closure's own check, and where it is; null: it has none.
+  selfCheck ? null,
+  selfCheckPath ? "pre-activate-safety-checks",
+
+  # Things that are wrong.
+  switchable ? true,
+  buildFails ? false,
+  evaluationError ? null,
+  # Steps of pure computation before there is a derivation: an evaluation that takes its time.
+  evaluationWork ? 0,
+}:
+
+let
+  inherit (builtins)
+    attrNames concatMap concatStringsSep foldl' genList isBool isList listToAttrs map replaceStrings toFile toJSON toString;
+
+  quote = text: "'" + replaceStrings [ "'" ] [ "'\\''" ] text + "'";
+  hook = "/opt/mini/hook";
+  script = lines: concatStringsSep "\n" ([ "#!/bin/sh" ] ++ lines) + "\n";
+
+  ## Units
+
+  # As on NixOS, targets stand among the closure's own units: a switch starts the active ones again, and with them
+  # whatever is new below them. sysinit-reactivation.target is restarted at every switch.
+  ownUnits = {
+    "sysinit-reactivation.target" = "[Unit]\nDescription=Reactivate sysinit units\n";
+    "sshd.service" = ''
+      [Unit]
+      Description=OpenSSH server
+      After=network.target
+      [Service]
+      ExecStart=/usr/sbin/sshd -D -e
+      RuntimeDirectory=sshd
+      X-StopIfChanged=false
+    '';
+    "nix-daemon.socket" = ''
+      [Unit]
+      Description=Nix daemon socket
+      Before=multi-user.target
+      [Socket]
+      ListenStream=/nix/var/nix/daemon-socket/socket
+    '';
+    "nix-daemon.service" = ''
+      [Unit]
+      Description=Nix daemon
+      RequiresMountsFor=/nix/store /nix/var
+      [Service]
+      ExecStart=/usr/bin/nix-daemon --daemon
+      KillMode=process
+      LimitNOFILE=1048576
+      TasksMax=infinity
+    '';
+  } // (if daemonConfig == null then { } else { "deploy-flake.service" = daemonUnit; });
+
+  # The unit of nixos-module/ in the same sandbox; program and PATH are Debian's.
+  service = import ./service.nix;
+  daemonUnit = ''
+    [Unit]
+    Description=GitOps daemon of this host
+    After=dbus.socket nix-daemon.socket
+    Wants=nix-daemon.socket
+    ${section service.Unit}
+    [Service]
+    ExecStart=${daemon}/bin/deploy-flake daemon --config /etc/deploy-flake/config.toml
+    Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    X-RestartIfChanged=false
+    ${section service.Service}
+  '';
+
+  # As NixOS writes a section: a list is one line an element.
+  section = settings:
+    concatStringsSep "\n" (concatMap (key: map (line key) (list settings.${key})) (attrNames settings));
+  line = key: value: "${key}=${if isBool value then (if value then "true" else "false") else toString value}";
+  list = value: if isList value then value else [ value ];
+
+  daemonFiles = if daemonConfig == null then { } else {
+    "deploy-flake/config.toml" = daemonConfig;
+  };
+
+  allUnits = ownUnits // units;
+  wanted = [ "sshd.service" ] ++ (if daemonConfig == null then [ ] else [ "deploy-flake.service" ]) ++ wants;
+
+  ## Files of /etc, written by the builder from its environment
+
+  files = { hostname = name + "\n"; } // daemonFiles // etc // listToAttrs (map (unit: {
+    name = "systemd/system/${unit}";
+    value = allUnits.${unit};
+  }) (attrNames allUnits));
+
+  writeFile = path: ''
+    mkdir -p "$(dirname "$out/etc/${path}")"
+    printf %s ${quote files.${path}} > "$out/etc/${path}"
+  '';
+  writeFiles = toFile "write-etc" (concatStringsSep "" (map writeFile (attrNames files)));
+
+  ## Scripts of the closure; @out@ becomes its path
+
+  scripts = {
+    init = script [
+      "# The second stage of the boot; the first one is the test bed's boot loader."
+      "ln -sfn @out@ /run/booted-system"
+      "@out@/activate || true"
+      "exec /usr/lib/systemd/systemd \"$@\""
+    ];
+    activate = script [
+      "status=0"
+      "${hook} activate @out@ || status=1"
+      (builtins.readFile ./activate-etc)
+      "( :"
+      activationScript
+      ") || { echo 'Activation script failed' >&2; status=1; }"
+      "# The last line, as on NixOS: what runs now is this system."
+      "ln -sfn @out@ /run/current-system"
+      "exit $status"
+    ];
+    dry-activate = script [ "${hook} dry-activate @out@" ];
+    pre-switch-check = script [ "${hook} pre-switch-check @out@ \"$2\"" switchInhibitorsCheck preSwitchCheck ];
+    install-bootloader = script [
+      "${hook} boot-loader \"$1\""
+      bootLoader
+      "exec /opt/mini/install-bootloader \"$1\""
+    ];
+  } // (if selfCheck == null then { } else {
+    ${selfCheckPath} = script [ "${hook} pre-activate-safety-checks \"$1\"" selfCheck ];
+  }) // (if !switchable then { } else {
+    "bin/switch-to-configuration" = script [
+      "export OUT=@out@ TOPLEVEL=@out@ DISTRO_ID=debian SYSTEMD=/usr"
+      "export PRE_SWITCH_CHECK=@out@/pre-switch-check INSTALL_BOOTLOADER=@out@/install-bootloader"
+      "${hook} \"switch-to-configuration-$1\" @out@"
+      "exec /opt/mini/switch-to-configuration \"$@\""
+    ];
+  });
+
+  # A key that both systems have and whose value differs may not be switched live.
+  switchInhibitorsCheck = ''
+    case $2 in boot | dry-activate) ;; *)
+      running=/run/current-system/switch-inhibitors
+      if [ -e $running ]; then
+        while IFS='=' read -r key value; do
+          now=$(sed -n "s/^$key=//p" /run/current-system/switch-inhibitors-lines)
+          if [ -n "$now" ] && [ "$now" != "$value" ]; then
+            echo "There are changes to critical components of the system:" >&2
+            echo "$key : $now -> $value" >&2
+            echo "Switching into this system is not recommended; reboot into it" >&2
+            exit 1
+          fi
+        done < @out@/switch-inhibitors-lines
+      fi
+    esac
+  '';
+
+  writeScript = path: ''
+    mkdir -p "$(dirname "$out/${path}")"
+    printf %s ${quote scripts.${path}} | sed "s|@out@|$out|g" > "$out/${path}"
+    chmod +x "$out/${path}"
+  '';
+  writeScripts = toFile "write-scripts" (concatStringsSep "" (map writeScript (attrNames scripts)));
+
+  ## The rest of a toplevel
+
+  texts = {
+    nixos-version = label;
+    system = platform;
+    init-interface-version = initInterface;
+    inherit kernel;
+    initrd = "initrd of ${kernel}";
+    kernel-params = "quiet";
+    reboot-triggers = toJSON { inherit kernel; initrd = "initrd of ${kernel}"; };
+    switch-inhibitors = toJSON switchInhibitors;
+    switch-inhibitors-lines =
+      concatStringsSep "" (map (key: "${key}=${switchInhibitors.${key}}\n") (attrNames switchInhibitors));
+  } // (if revision == null then { } else { configuration-revision = revision; });
+  writeText = path: "printf %s ${quote texts.${path}} > \"$out/${path}\"\n";
+  writeTexts = toFile "write-texts" (concatStringsSep "" (map writeText (attrNames texts)));
+
+  # Its path goes in as a link, so that two systems with the same text have the same file and switching between
+  # them does not re-execute systemd.
+  linkSystemdConf = if systemdConf == null then "" else ''
+    ln -s ${toFile "system.conf" systemdConf} $out/etc/systemd/system.conf
+  '';
+
+  builder = toFile "build-toplevel" ''
+    set -eu
+    PATH=/usr/bin:/bin
+    ${hook} build $out
+    ${if buildFails then "echo 'error: this build is made to fail' >&2; exit 1" else ""}
+    mkdir -p $out/etc/systemd/system/multi-user.target.wants $out/etc/systemd/system/sockets.target.wants
+    for target in multi-user basic sysinit sockets timers paths network network-online getty local-fs remote-fs; do
+      cp /usr/lib/systemd/system/$target.target $out/etc/systemd/system/ 2> /dev/null || true
+    done
+    . ${writeFiles}
+    . ${writeScripts}
+    . ${writeTexts}
+    ${linkSystemdConf}
+    for unit in ${concatStringsSep " " wanted}; do
+      ln -s ../$unit $out/etc/systemd/system/multi-user.target.wants/$unit
+    done
+    ln -s ../nix-daemon.socket $out/etc/systemd/system/sockets.target.wants/nix-daemon.socket
+    mkdir -p $out/sw/bin
+    ${if daemonConfig == null then "" else ''
+      ln -s ${daemon}/bin/deploy-flake $out/sw/bin/deploy-flake
+      mkdir -p $out/etc/dbus-1/system.d
+      ln -s ${daemon}/share/dbus-1/system.d/org.deploy_flake.conf $out/etc/dbus-1/system.d/
+    ''}
+    ln -s /usr $out/systemd
+    cat > $out/boot.json <<END
+    {"org.nixos.bootspec.v1":{"system":"${platform}","kernel":"$out/kernel","initrd":"$out/initrd",
+    "kernelParams":["quiet"],"label":"NixOS ${label}","toplevel":"$out","init":"$out/init"},
+    "org.nixos.specialisation.v1":{}}
+    END
+  '';
+
+  # The sum is asked for and never used.
+  work = foldl' (sum: n: sum + n) 0 (genList (n: n) evaluationWork);
+  system = derivation {
+    name = "nixos-system-${name}-${label}";
+    system = platform;
+    builder = "/bin/sh";
+    args = [ builder ];
+  };
+in
+if evaluationError != null then throw evaluationError
+else if work < 0 then throw "cannot happen"
+else system
