@@ -1,0 +1,19 @@
+//! What the project promises, each promise a scenario on real hosts: `cargo test --test scenarios NAME`.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the harness spawns children, waits with a clock and reads its environment"
+)]
+
+#[path = "../testbed/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "the bed offers more than each set of scenarios uses"
+)]
+#[expect(
+    unreachable_pub,
+    reason = "what scenarios may use is pub, although the crate has no users"
+)]
+mod testbed;
+
+mod bed;

@@ -1,0 +1,25 @@
+//! The test bed: real hosts in containers, a network between them, git servers, and what a scenario does with them.
+//!
+//! In: the root file system (`rootfs`), the programs under test. Out: [`World`], in which a scenario boots hosts,
+//! publishes commits, and looks. Everything a world made is gone when it is dropped, also on a panic; what a killed
+//! run left behind is removed by the next one. Nothing of it is in the machine's own network namespace.
+//!
+//! ```text
+//! World ── hub namespace with a bridge ─┬─ Host        systemd as PID 1 over rootfs + first generation
+//!                                       ├─ GitServer   git daemon, lighttpd, sshd
+//!                                       └─ Client      where an operator sits
+//! ```
+
+mod cache;
+mod cgroup;
+pub mod child;
+pub mod client;
+mod container;
+pub mod generation;
+pub mod git_server;
+pub mod host;
+mod layer;
+pub mod leftovers;
+pub mod network;
+pub mod repository;
+pub mod world;
