@@ -17,3 +17,9 @@
 mod testbed;
 
 mod bed;
+mod common;
+mod following;
+mod racing;
+mod losing;
+mod drifting;
+mod configuring;
