@@ -23,3 +23,7 @@ mod racing;
 mod losing;
 mod drifting;
 mod configuring;
+mod triggering;
+mod triggering_from_afar;
+mod status;
+mod telling;
