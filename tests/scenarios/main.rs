@@ -27,3 +27,4 @@ mod triggering;
 mod triggering_from_afar;
 mod status;
 mod telling;
+mod refusing;

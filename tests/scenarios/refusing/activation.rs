@@ -1,0 +1,108 @@
+//! What keeps a system from being activated at all: it ends before anything on the host is changed.
+
+use std::fs;
+
+use deploy_flake::model::failure::FailureCode;
+
+use super::{Scene, Settings, refused, says, shows, up_to};
+use crate::refusing::common::SOON;
+
+/// Another switch, as far as its lock.
+const LOCK: &str = "/run/nixos/switch-to-configuration.lock";
+
+impl Scene {
+    /// Has somebody hold the lock of every switch.
+    fn hold_lock(&self) {
+        let hold = format!("mkdir -p /run/nixos; exec flock {LOCK} sleep 600");
+        let unit = ["systemd-run", "--unit=holder", "sh", "-c", &hold];
+        self.host.run(&unit).must_succeed();
+        self.host.wait_until("the lock is held", SOON, |host| {
+            host.run(&["flock", "--nonblock", LOCK, "true"]).code == Some(1)
+        });
+    }
+
+    fn let_go_of_lock(&self) {
+        let stop = ["systemctl", "stop", "holder.service"];
+        self.host.run(&stop).must_succeed();
+    }
+}
+
+#[test]
+fn a_system_without_switch_to_configuration_is_refused() {
+    let mut scene = Scene::new(Settings::Ordinary);
+    let image = scene.generation("image").with("switchable", false);
+    let commit = scene.publish(&image);
+    let end = refused(FailureCode::NotSwitchable, "deterministic", up_to("build"));
+    says(
+        &scene.ends(&commit, &end),
+        "bin/switch-to-configuration is missing",
+    );
+    assert_eq!(scene.host.status()["condition"]["state"], "refused");
+    scene.deploys_a_good_commit();
+}
+
+#[test]
+fn a_test_that_refuses_before_it_changes_anything_is_refused() {
+    let mut scene = Scene::new(Settings::Ordinary);
+    let check = "[ \"$2\" != test ] || { echo 'not live' >&2; exit 3; }";
+    let refusing = scene.generation("refusing").with("preSwitchCheck", check);
+    let commit = scene.publish(&refusing);
+    let ran = up_to("pre-switch-check test");
+    let end = refused(FailureCode::ActivationRefused, "deterministic", ran);
+    let failure = scene.ends(&commit, &end);
+    says(&failure, "exit status 1");
+    shows(&failure, "not live");
+    assert_eq!(scene.host.status()["condition"]["state"], "refused");
+    scene.deploys_a_good_commit();
+}
+
+#[test]
+fn a_switch_by_somebody_else_is_waited_for() {
+    let mut scene = Scene::new(Settings::Ordinary);
+    scene.hold_lock();
+    let good = scene.generation("good");
+    let commit = scene.publish(&good);
+    let ran = up_to("switch-to-configuration-check");
+    let end = refused(FailureCode::LockHeld, "transient", ran);
+    says(&scene.ends(&commit, &end), "exit status 11");
+    scene.host.wait_until("it is tried again", SOON, |host| {
+        host.tally_of("switch-to-configuration-check") >= 2
+    });
+    scene.let_go_of_lock();
+    scene.deploys(&commit);
+    scene.deploys_a_good_commit();
+}
+
+#[test]
+fn a_switch_by_somebody_else_just_before_the_test_is_waited_for() {
+    let mut scene = Scene::new(Settings::Ordinary);
+    scene.host.close_gate("switch-to-configuration-test");
+    let good = scene.generation("good");
+    let commit = scene.publish(&good);
+    scene
+        .host
+        .wait_for_gate("switch-to-configuration-test", SOON);
+    scene.hold_lock();
+    scene.host.open_gate("switch-to-configuration-test");
+    let ran = up_to("switch-to-configuration-test");
+    let end = refused(FailureCode::LockHeld, "transient", ran);
+    says(&scene.ends(&commit, &end), "exit status 11");
+    scene.let_go_of_lock();
+    scene.deploys(&commit);
+    scene.deploys_a_good_commit();
+}
+
+#[test]
+fn nothing_is_activated_while_the_boot_loader_cannot_be_read() {
+    let mut scene = Scene::new(Settings::Ordinary);
+    let loader = scene.host.path("/boot/loader/loader.conf");
+    let away = scene.host.path("/boot/loader/away");
+    fs::rename(&loader, &away).expect("a running host");
+    let good = scene.generation("good");
+    let commit = scene.publish(&good);
+    let end = refused(FailureCode::BootLoaderUnreadable, "host", up_to("build"));
+    scene.ends(&commit, &end);
+    fs::rename(&away, &loader).expect("a running host");
+    scene.deploys(&commit);
+    scene.deploys_a_good_commit();
+}
