@@ -28,3 +28,8 @@ mod triggering_from_afar;
 mod status;
 mod telling;
 mod refusing;
+mod dying;
+mod dying_host;
+mod dying_process;
+mod dying_story;
+mod dying_neighbours;

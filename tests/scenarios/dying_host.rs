@@ -1,0 +1,287 @@
+//! A host whose daemon dies: what can be done to it, and what the host tells of it afterwards.
+//!
+//! In: moments. Out: the story of a deployment, as hooks and PID 1 tell it, to compare with that of an undisturbed one.
+//! The daemon has no part in it: its ledger is read from outside, and its steps are held by the programs they run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use deploy_flake::report::milestones;
+use serde_json::Value;
+
+use crate::dying_process::Process;
+use crate::dying_story::{Step, Story};
+use crate::testbed::generation::Generation;
+use crate::testbed::host::Host;
+use crate::testbed::network::Address;
+use crate::testbed::repository::CommitId;
+use crate::testbed::world::{World, wait_until};
+
+/// For anything that takes a few seconds; a busy machine needs more.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// How often a ledger is read whose phase is waited for: several times within the shortest phase.
+const TIGHT: Duration = Duration::from_micros(100);
+
+const UNIT: &str = "deploy-flake.service";
+const LEDGER: &str = "/var/lib/deploy-flake/ledger";
+const GATES: &str = "/var/lib/testbed/gates";
+
+/// The programs that steps run and that have no hook of their own.
+const PROGRAMS: [&str; 4] = ["git", "nix", "nix-env", "nix-store"];
+
+/// Stands before such a program: holds a step's unit until the gate of its name is opened. It writes nothing, for
+/// most of these units may not.
+const WRAPPER: &str = "#!/bin/sh
+unit=$(sed -n 's|^0::.*/||p' /proc/self/cgroup)
+ticks=1200
+while [ -e \"/var/lib/testbed/gates/$unit.closed\" ] && [ $ticks -gt 0 ]; do
+    sleep 0.1
+    ticks=$((ticks - 1))
+done
+exec \"/usr/bin/${0##*/}\" \"$@\"
+";
+
+/// A host, its world, and the number of the generation that comes next.
+pub(crate) struct Scene {
+    pub(crate) host: Host,
+    pub(crate) world: World,
+    /// A service that every further generation has.
+    pub(crate) late_unit: Option<&'static str>,
+    configuration: String,
+    number: u32,
+}
+
+impl Scene {
+    /// Boots a host whose steps can all be held, in its first generation.
+    pub(crate) fn new() -> Self {
+        Self::with("[health]\nconfirm_window = \"1s\"\n")
+    }
+
+    /// Boots such a host with more in its daemon's configuration than the remote.
+    pub(crate) fn with(configuration: &str) -> Self {
+        let configuration = format!(
+            "[[remote]]\nurl = \"git://{}/infrastructure.git\"\npoll_interval = \"1s\"\n{configuration}",
+            Address::FIRST
+        );
+        let world = World::starting_with(Generation::first().daemon_config(&configuration));
+        let mut host = world.host();
+        for program in PROGRAMS {
+            let path = host.path("/usr/local/bin").join(program);
+            fs::write(&path, WRAPPER).expect("the overlay can be written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        }
+        host.start();
+        Self {
+            host,
+            world,
+            late_unit: None,
+            configuration,
+            number: 0,
+        }
+    }
+
+    /// Has a commit deployed with nothing in its way; returns the story of that.
+    pub(crate) fn undisturbed(&mut self) -> Story {
+        let before = self.host.tally().len();
+        let commit = self.publish();
+        let id = self.deployed(&commit);
+        let story = self.story(&id, before);
+        story.has_each_effect_once();
+        story
+    }
+
+    /// The next generation: it has all checks, and a service that changes with it.
+    pub(crate) fn next(&mut self) -> Generation {
+        self.number += 1;
+        let label = format!("n{}", self.number);
+        let next = Generation::new(&label)
+            .daemon_config(&self.configuration)
+            .with("selfCheck", "true")
+            .one_shot("web.service", &format!("true {label}"));
+        match self.late_unit {
+            Some(text) => next.wanted_unit("late.service", text),
+            None => next,
+        }
+    }
+
+    /// Publishes the next generation.
+    pub(crate) fn publish(&mut self) -> CommitId {
+        let next = self.next();
+        self.world.server().repository().publish(&next)
+    }
+
+    /// The daemon's process as it is now.
+    pub(crate) fn daemon(&self) -> Process {
+        Process::of(&self.host, self.property(UNIT, "MainPID"))
+    }
+
+    /// How often a daemon has become ready. (PID 1's own count is lost in every switch.)
+    pub(crate) fn starts(&self) -> usize {
+        self.count_of(milestones::DAEMON_READY)
+    }
+
+    /// How many entries with a message id are in the journal.
+    pub(crate) fn count_of(&self, message_id: &str) -> usize {
+        self.host
+            .journal(&[&format!("MESSAGE_ID={message_id}")])
+            .len()
+    }
+
+    /// A property of a unit, as `systemctl show` has it; empty while PID 1 cannot be asked.
+    pub(crate) fn property(&self, unit: &str, name: &str) -> String {
+        let shown = self.host.run(&["systemctl", "show", "-P", name, unit]);
+        shown.stdout.trim().to_owned()
+    }
+
+    /// Waits until the step's unit runs: with its gate closed, it then is in its middle.
+    #[track_caller]
+    pub(crate) fn wait_until_held(&self, step: &Step) {
+        if step.gate != step.unit {
+            return self.host.wait_for_gate(step.gate, SOON);
+        }
+        wait_until(&format!("{} runs", step.unit), SOON, || {
+            self.property(step.unit, "SubState") == "start"
+                && self.property(step.unit, "MainPID") != "0"
+        });
+    }
+
+    /// Waits until a step's unit has ended and only its result remains.
+    #[track_caller]
+    pub(crate) fn wait_until_ended(&self, unit: &str) {
+        wait_until(&format!("{unit} has ended"), SOON, || {
+            self.property(unit, "SubState") == "exited"
+        });
+    }
+
+    /// The state in the ledger, read from outside; null while there is none.
+    pub(crate) fn ledger(&self) -> Value {
+        read_ledger(&self.host.path(LEDGER))
+    }
+
+    /// Waits, as tightly as can be, until the ledger holds a phase.
+    #[track_caller]
+    pub(crate) fn wait_for_phase(&self, phase: &str) {
+        let path = self.host.path(LEDGER);
+        let give_up_at = Instant::now() + SOON;
+        while read_ledger(&path)["phase"]["name"] != phase {
+            assert!(Instant::now() < give_up_at, "the ledger never held {phase}");
+            thread::sleep(TIGHT);
+        }
+    }
+
+    /// Waits until a daemon that started later than the given one has taken up a phase.
+    #[track_caller]
+    pub(crate) fn wait_for_successor(&self, dead: &Process, phase: &str) {
+        let resumed = |status: &Value| {
+            status["daemon"]["pid"] != dead.inside && status["phase"]["name"] == phase
+        };
+        self.host
+            .wait_for_status(&format!("a new daemon is in {phase}"), SOON, resumed);
+    }
+
+    /// Waits until the commit is deployed and the host at rest, and checks all that has to be true then; returns the
+    /// deployment's id.
+    #[track_caller]
+    pub(crate) fn deployed(&self, commit: &CommitId) -> String {
+        let ended = |status: &Value| {
+            status["last"]["commit"] == commit.0 && status["phase"]["name"] == "resting"
+        };
+        let status = self
+            .host
+            .wait_for_status("the commit has an outcome", SOON, ended);
+        assert_eq!(status["last"]["outcome"], "deployed", "{status:#}");
+        self.is_at_rest(&format!("-nixos-system-host-n{}", self.number));
+        assert_eq!(self.host.running_system(), status["desired"]["toplevel"]);
+        let id = status["last"]["deployment"].as_str();
+        id.expect("a deployment has an id").to_owned()
+    }
+
+    /// Running system, profile and default entry are one, and nothing of ours is left but the fetcher.
+    #[track_caller]
+    pub(crate) fn is_at_rest(&self, system: &str) {
+        let running = self.host.running_system();
+        assert!(running.ends_with(system), "{running} runs, not {system}");
+        assert_eq!(self.host.profile(), running, "the profile");
+        assert_eq!(self.host.default_system(), running, "the default entry");
+        assert_eq!(self.ledger()["phase"]["name"], "resting");
+        // The last unit is let go after the end is in the ledger.
+        self.host.wait_until("no step is left", SOON, |host| {
+            let listed = host.run(&[
+                "systemctl",
+                "list-units",
+                "--all",
+                "--plain",
+                "--no-legend",
+                "deploy-flake-*",
+            ]);
+            let names = listed
+                .stdout
+                .lines()
+                .filter_map(|line| line.split(' ').next());
+            listed.code == Some(0) && names.eq(["deploy-flake-fetcher.service"])
+        });
+        let running = |host: &Host| host.state() == "running";
+        self.host.wait_until("the system is well", SOON, running);
+    }
+
+    /// What hooks and PID 1 tell of a deployment; `before`: how long the tally was.
+    pub(crate) fn story(&self, id: &str, before: usize) -> Story {
+        let system = self.host.running_system();
+        let tally = self.host.tally().split_off(before);
+        let entries = self.host.journal(&["_PID=1", "SYSLOG_IDENTIFIER=systemd"]);
+        let messages = entries.iter().filter_map(|entry| entry["MESSAGE"].as_str());
+        let is_told = |message: &&str| {
+            let told = ["Starting ", "Finished ", "Failed "];
+            message.contains(id) && told.iter().any(|start| message.starts_with(start))
+        };
+        let steps = messages
+            .filter(is_told)
+            .map(|message| message.replace(id, "ID"));
+        Story {
+            hooks: tally
+                .iter()
+                .map(|line| line.replace(&system, "SYSTEM"))
+                .collect(),
+            steps: steps.collect(),
+        }
+    }
+
+    /// The phases in which daemons have taken up a deployment.
+    pub(crate) fn resumed(&self, id: &str) -> Vec<String> {
+        let entries = self.milestones(milestones::RESUMED, id);
+        let phases = entries
+            .iter()
+            .filter_map(|entry| entry["DF_PHASE"].as_str());
+        phases.map(str::to_owned).collect()
+    }
+
+    /// A deployment's journal entries with a message id.
+    pub(crate) fn milestones(&self, message_id: &str, id: &str) -> Vec<Value> {
+        self.host.journal(&[
+            &format!("MESSAGE_ID={message_id}"),
+            &format!("DF_DEPLOYMENT={id}"),
+        ])
+    }
+
+    /// Closes the gate of a step.
+    pub(crate) fn close(&self, step: &Step) {
+        self.host.close_gate(step.gate);
+    }
+
+    /// Opens it, and forgets that somebody stood there: whoever was killed at it did not say goodbye.
+    pub(crate) fn open(&self, step: &Step) {
+        self.host.open_gate(step.gate);
+        // Nobody may have stood there.
+        let _ = fs::remove_file(self.host.path(GATES).join(format!("{}.reached", step.gate)));
+    }
+}
+
+fn read_ledger(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let content = text.split_once('\n').map_or("", |(_, content)| content);
+    serde_json::from_str(content).unwrap_or(Value::Null)
+}
