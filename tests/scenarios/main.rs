@@ -33,3 +33,4 @@ mod dying_host;
 mod dying_process;
 mod dying_story;
 mod dying_neighbours;
+mod dying_rebooted;
