@@ -34,3 +34,4 @@ mod dying_process;
 mod dying_story;
 mod dying_neighbours;
 mod dying_rebooted;
+mod dying_ledger;
