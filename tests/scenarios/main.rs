@@ -35,3 +35,4 @@ mod dying_story;
 mod dying_neighbours;
 mod dying_rebooted;
 mod dying_ledger;
+mod dying_rights;
