@@ -1,4 +1,59 @@
-//! deploy-flake: a GitOps daemon for NixOS.
+//! deploy-flake: a GitOps daemon for NixOS that proves a system before it
+//! writes the boot entry.
+//!
+//! # What happens to one commit
+//!
+//! ```text
+//! remote ──poll──▶ commit ──import──▶ our own copy ──evaluate──▶ derivation
+//!   derivation ──build──▶ toplevel ──root──▶ held by root, its own output
+//!   toplevel ──host healthy? closure switchable? entry readable?──▶
+//!   ──the closure's own checks──▶ ──`test`──▶ running
+//!   running ──healthy for the whole confirm window──▶ confirmed
+//!   confirmed ──profile, `boot`, read back──▶ boot entry: deployed
+//! ```
+//!
+//! That order is the product. Nothing after a failed step runs, and until the
+//! last step a reboot is a rollback.
+//!
+//! # Who does what
+//!
+//! ```text
+//!            looks, triggers                        effects
+//!  remote ───────────────────▶ daemon (one owner) ─────────▶ executor
+//!     ▲                          │ step: pure      ◀─────────  │ completions
+//!     │ fetcher                  │                             ▼
+//!     │ (own user, network)      ├─▶ ledger, before each    pipeline: the stages
+//!     └──── socket pair ─────────┤    effect                   │ one method per effect
+//!                                ├─▶ snapshot, bus, journal     ▼
+//!                                │                        transient units: import,
+//!  status, trigger ◀─────────────┘                        evaluate, build (own user);
+//!                                                         root, check, test, profile,
+//!                                                         boot, restore (root)
+//! ```
+//!
+//! The daemon has no capabilities and no network. Everything privileged, heavy
+//! or hostile runs in a unit of its own, with a deadline, and goes on without
+//! the daemon: whichever daemon comes next knows the unit by its description
+//! and reads its result.
+//!
+//! # The modules, in the order in which data flows
+//!
+//! | module | in | out |
+//! |---|---|---|
+//! | [`model`] | text | the nouns: plain data that cannot be malformed |
+//! | [`config`] | a TOML file | settings that cannot be wrong, or every mistake |
+//! | [`host`] | plain requests | clocks, children, systemd, the journal |
+//! | [`reconcile`] | state, event, policy, time | the next state and its effects: pure |
+//! | [`fetcher`] | the daemon's requests | the mirror: a process of its own |
+//! | [`pipeline`] | an effect | what was found or done: the hands |
+//! | [`store`] | state | ledger, snapshot, lock: what survives |
+//! | [`ipc`] | calls | requests, judged by their caller |
+//! | [`report`] | what happened | journal, status text, words |
+//! | [`executor`] | effects | completions |
+//! | [`daemon`] | all above | a host that follows |
+//! | [`cli`] | arguments | what people read, exit codes |
+//!
+//! Arrows go down only; `docs/architecture.md` says who may use whom.
 
 pub mod model;
 pub mod config;
