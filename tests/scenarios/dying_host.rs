@@ -137,16 +137,31 @@ impl Scene {
         shown.stdout.trim().to_owned()
     }
 
-    /// Waits until the step's unit runs: with its gate closed, it then is in its middle.
+    /// Waits until the step's unit runs its program, and not still what systemd sets it up with: with its gate closed,
+    /// it then is in its middle.
     #[track_caller]
     pub(crate) fn wait_until_held(&self, step: &Step) {
         if step.gate != step.unit {
             return self.host.wait_for_gate(step.gate, SOON);
         }
         wait_until(&format!("{} runs", step.unit), SOON, || {
-            self.property(step.unit, "SubState") == "start"
-                && self.property(step.unit, "MainPID") != "0"
+            self.property(step.unit, "SubState") == "start" && self.is_set_up(step.unit)
         });
+    }
+
+    /// Whether a unit's main process runs the unit's program. Until then it is systemd's, root's, and named
+    /// `(program)` or after systemd's executor.
+    fn is_set_up(&self, unit: &str) -> bool {
+        let pid = self.property(unit, "MainPID");
+        if pid.is_empty() || pid == "0" {
+            return false;
+        }
+        let name = self.host.run(&["cat", &format!("/proc/{pid}/comm")]);
+        let name = name.stdout.trim();
+        !name.is_empty()
+            && !name.starts_with('(')
+            && !name.starts_with("systemd")
+            && !name.starts_with("sd-")
     }
 
     /// Waits until a step's unit has ended and only its result remains.
