@@ -22,7 +22,9 @@ use sha2::{Digest as _, Sha256};
 pub use self::mistakes::{Mistake, Mistakes, Warning};
 
 use crate::fetcher::wire::RemoteAddress;
-use crate::model::policy::{BootLoader, Deadlines, Health, Policy, Settings};
+use crate::model::policy::{
+    BootLoader, Deadlines, Guards, Health, OnFailedRollback, Policy, Settings,
+};
 use crate::model::system::Configuration;
 
 /// Where the file is unless the command line names another.
@@ -45,6 +47,10 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// What counts as healthy.
     pub health: Health,
+    /// What is looked at before anything is activated, besides health.
+    pub guards: Guards,
+    /// When the previous system could not be brought back live.
+    pub on_failed_rollback: OnFailedRollback,
     /// Which boot loader's default entry is read back.
     pub boot_loader: BootLoader,
     /// The closure's own check: a path relative to the toplevel, without `..`.
@@ -63,6 +69,7 @@ impl Config {
             (
                 &self.deadlines,
                 &self.health,
+                &self.guards,
                 self.boot_loader,
                 &self.pre_activate_check,
                 self.import_from_derivation,

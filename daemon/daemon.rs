@@ -35,7 +35,7 @@ use crate::model::failure::Failure;
 use crate::model::system::Configuration;
 use crate::pipeline::Stages;
 use crate::pipeline::machine::Machine;
-use crate::reconcile::state::State;
+use crate::reconcile::state::{Demand, State};
 use crate::report::{milestones, notify};
 use crate::store::ledger::{Ledger, Source};
 use crate::store::{lock, snapshot};
@@ -199,7 +199,7 @@ async fn turn<S: Stages>(
             }
             Some(Request::Trigger { reply }) = channels.requested.recv() => {
                 // A caller that is gone does not need the number.
-                let _ = reply.send(core.trigger());
+                let _ = reply.send(core.trigger(Demand::Look));
             }
         }
     }

@@ -70,6 +70,7 @@ impl<S: Stages> Executor<S> {
             for effect in effects {
                 match effect {
                     Effect::Release(step) => stages.release(step).await,
+                    Effect::Dismiss(id) => stages.dismiss(&id).await,
                     Effect::Abandon(id, step) => stages.abandon(&id, step).await,
                     Effect::Work(id, due) => work = Some((id, due)),
                 }
@@ -136,15 +137,20 @@ async fn perform<S: Stages>(stages: &S, id: &DeploymentId, work: &Work) -> Repor
             let rooted = stages.root(id, system, running.as_ref()).await;
             Report::Rooted(and_observed(stages, rooted).await)
         }
-        Work::Inspect(system, known_broken) => {
-            Report::Inspected(stages.inspect(id, system, known_broken).await)
+        Work::Inspect(system, forgiven) => {
+            Report::Inspected(stages.inspect(id, system, forgiven).await)
         }
         Work::Check(system, scope) => {
             let checked = stages.check(id, system, *scope).await;
             Report::Checked(and_observed(stages, checked).await)
         }
-        Work::Test(system) => Report::Tested(stages.test(id, system).await),
-        Work::Confirm(system) => Report::Confirmed(stages.confirm(id, system).await),
+        Work::Arm(arming) => Report::Armed(stages.arm(id, arming).await),
+        Work::Test(system, baseline) => Report::Tested(stages.test(id, system, baseline).await),
+        Work::Replace => Report::Replaced(stages.replace().await),
+        Work::Confirm(system, baseline) => {
+            Report::Confirmed(stages.confirm(id, system, baseline).await)
+        }
+        Work::Claim => Report::Claimed(stages.claim(id).await),
         Work::SetProfile(system, permission) => {
             Report::ProfileSet(stages.set_profile(id, system, permission).await)
         }
@@ -155,6 +161,8 @@ async fn perform<S: Stages>(stages: &S, id: &DeploymentId, work: &Work) -> Repor
         Work::Restore { previous, failed } => {
             Report::Restored(stages.restore(id, previous, failed).await)
         }
+        Work::Disarm => Report::Disarmed(stages.disarm(id).await),
+        Work::RollBack(rollback) => Report::RolledBack(stages.roll_back(id, rollback).await),
     }
 }
 

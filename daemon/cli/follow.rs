@@ -81,6 +81,7 @@ fn outcome(state: ConditionState) -> Option<Exit> {
         | ConditionState::Drifted
         | ConditionState::Refused
         | ConditionState::Failed
+        | ConditionState::RolledBack
         | ConditionState::Retrying => Some(Exit::Refused),
     }
 }
@@ -162,6 +163,7 @@ mod tests {
             (ConditionState::Drifted, Exit::Refused),
             (ConditionState::Refused, Exit::Refused),
             (ConditionState::Failed, Exit::Refused),
+            (ConditionState::RolledBack, Exit::Refused),
             (ConditionState::Retrying, Exit::Refused),
             (ConditionState::RebootRequired, Exit::RebootRequired),
             (ConditionState::RemoteUnreachable, Exit::RemoteUnreachable),

@@ -14,7 +14,10 @@ use super::nearest::nearest;
 use super::section::{Found, Section, quoted};
 use super::{Config, Remote, url};
 use crate::fetcher::wire::RemoteAddress;
-use crate::model::policy::{BootLoader, Deadlines, Health, OnDrift, OnRebootRequired, Policy};
+use crate::model::policy::{
+    BootLoader, Deadlines, Guards, Health, OnDrift, OnFailedRollback, OnRebootRequired,
+    OnUnhealthy, Policy,
+};
 use crate::model::revision::Branch;
 use crate::model::system::Configuration;
 
@@ -101,6 +104,8 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
         remote,
         deadlines,
         health,
+        guards: Guards::default(),
+        on_failed_rollback: OnFailedRollback::default(),
         boot_loader,
         pre_activate_check,
         import_from_derivation,
@@ -317,6 +322,9 @@ fn health(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Health {
         probe_deadline: 5 * MINUTE,
         confirm_window: MINUTE,
         ignore_units: Vec::new(),
+        require_units: None,
+        on_unhealthy: OnUnhealthy::default(),
+        probes: Vec::new(),
     };
     let Some(mut section) = top.section("health", collector) else {
         return health;
@@ -398,6 +406,10 @@ fn deadlines(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Deadlines 
         profile: read("profile", 2 * MINUTE),
         boot_loader: read("boot_loader", 5 * MINUTE),
         restore: read("restore", 10 * MINUTE),
+        probe: read("probe", 30 * SECOND),
+        lock: read("lock", MINUTE),
+        rollback: read("rollback", 5 * MINUTE),
+        rollback_health: read("rollback_health", MINUTE),
     };
     section.finish(belongs, collector);
     deadlines

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
-use super::looking::{Forced, Looking};
+use super::looking::Looking;
 use super::publisher::Publisher;
 use super::standing::{Seen, Standing};
 use crate::executor::{Completion, Executor};
@@ -23,11 +23,12 @@ use crate::model::revision::Branch;
 use crate::model::system::BootId;
 use crate::pipeline::Stages;
 use crate::reconcile::backoff;
-use crate::reconcile::recover::recover;
-use crate::reconcile::state::{Context, Event, Look, Phase, State, Step};
+use crate::reconcile::recover::{World, recover};
+use crate::reconcile::state::{Context, Demand, Event, Look, Phase, State, Step};
 use crate::reconcile::step::step;
 use crate::report::story;
 use crate::store::ledger::Ledger;
+use crate::store::{record, token};
 
 /// How soon a ledger that could not be written is tried again.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -93,8 +94,15 @@ impl<S: Stages> Core<S> {
 
     /// Goes on from ledger and world, once the host is up.
     pub(super) fn resume(&mut self) {
-        let next =
-            self.decide(|state, core, context| recover(state, &core.standing.observed, context));
+        let next = self.decide(|state, core, context| {
+            let id = state.phase.deployment().map(|deployment| &deployment.id);
+            let world = World {
+                observed: core.standing.observed.clone(),
+                verdict: id.and_then(token::read),
+                record: record::read(),
+            };
+            recover(state, &world, context)
+        });
         story::resumed(&self.state, &next.state);
         self.standing.busy = None;
         self.commit(next);
@@ -118,20 +126,20 @@ impl<S: Stages> Core<S> {
             Seen::Looked { head, observed } => (head, observed),
         };
         let wait = backoff::next_look(self.policy.poll_interval, random::bits());
-        let forced = self.looking.end(now, wait);
+        let demand = self.looking.end(now, wait);
         self.standing.busy = None;
         self.standing.take_head(head, clock::now());
         self.standing.observed = observed.clone();
         self.feed(Event::Looked(Look {
             head: self.standing.answered_head(),
             observed,
-            forced: forced == Forced::Yes,
+            demand,
         }));
     }
 
     /// Somebody wants a look now; returns its number.
-    pub(super) fn trigger(&mut self) -> u64 {
-        let number = self.looking.trigger(Instant::now());
+    pub(super) fn trigger(&mut self, demand: Demand) -> u64 {
+        let number = self.looking.trigger(Instant::now(), demand);
         self.publish();
         number
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::reconcile::state::Demand;
 use crate::store::snapshot;
 
 /// How soon the daemon looks again while the host itself is busy.
@@ -20,19 +21,10 @@ const BUSY_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Looking {
     numbers: snapshot::Looks,
-    under_way: Option<Forced>,
-    forced_next: Forced,
+    under_way: Option<Demand>,
+    demanded_next: Demand,
     due_at: Instant,
     is_owed: bool,
-}
-
-/// Whether an operator asked for a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Forced {
-    /// It was its time.
-    No,
-    /// Somebody triggered it.
-    Yes,
 }
 
 impl Looking {
@@ -41,7 +33,7 @@ impl Looking {
         Self {
             numbers: snapshot::Looks::default(),
             under_way: None,
-            forced_next: Forced::No,
+            demanded_next: Demand::Time,
             due_at: now,
             is_owed: false,
         }
@@ -68,8 +60,8 @@ impl Looking {
 
     /// Somebody wants a look now: the number of the one that will answer. One
     /// that is under way may have asked the remote already, so it is the next.
-    pub(super) fn trigger(&mut self, now: Instant) -> u64 {
-        self.forced_next = Forced::Yes;
+    pub(super) fn trigger(&mut self, now: Instant, demand: Demand) -> u64 {
+        self.demanded_next = stronger(std::mem::take(&mut self.demanded_next), demand);
         self.hasten(now);
         self.numbers.started + 1
     }
@@ -82,30 +74,43 @@ impl Looking {
 
     /// A look begins.
     pub(super) fn begin(&mut self) {
-        self.under_way = Some(self.forced_next);
-        self.forced_next = Forced::No;
+        self.under_way = Some(std::mem::take(&mut self.demanded_next));
         self.is_owed = false;
         self.numbers.started += 1;
     }
 
     /// The look under way ended; the next is due after `wait`, unless somebody
-    /// asked for it meanwhile. Returns whether this one was asked for.
-    pub(super) fn end(&mut self, now: Instant, wait: Duration) -> Forced {
+    /// asked for it meanwhile. Returns who wanted this one.
+    pub(super) fn end(&mut self, now: Instant, wait: Duration) -> Demand {
         self.numbers.finished = self.numbers.started;
         if !self.is_owed {
             self.due_at = now + wait;
         }
-        self.under_way.take().unwrap_or(Forced::No)
+        self.under_way.take().unwrap_or_default()
     }
 
     /// The look under way found the host busy: what was asked for is still
     /// owed, so a forced look stays forced.
     pub(super) fn end_busy(&mut self, now: Instant) {
         self.numbers.finished = self.numbers.started;
-        if self.under_way.take() == Some(Forced::Yes) {
-            self.forced_next = Forced::Yes;
+        if let Some(demand) = self.under_way.take() {
+            self.demanded_next = stronger(std::mem::take(&mut self.demanded_next), demand);
         }
         self.due_at = now + BUSY_INTERVAL;
+    }
+}
+
+/// Of two demands that one look answers, the one that asks for more.
+fn stronger(one: Demand, other: Demand) -> Demand {
+    match (one, other) {
+        (Demand::Retry { mut allowed }, Demand::Retry { allowed: more }) => {
+            allowed.extend(more);
+            Demand::Retry { allowed }
+        }
+        (retry @ Demand::Retry { .. }, Demand::Time | Demand::Look)
+        | (Demand::Time | Demand::Look, retry @ Demand::Retry { .. }) => retry,
+        (Demand::Look, Demand::Time | Demand::Look) | (Demand::Time, Demand::Look) => Demand::Look,
+        (Demand::Time, Demand::Time) => Demand::Time,
     }
 }
 
@@ -119,15 +124,19 @@ mod tests {
     fn a_trigger_is_answered_by_a_look_that_begins_after_it() {
         let now = Instant::now();
         let mut looking = Looking::new(now);
-        assert_eq!(looking.trigger(now), 1);
+        assert_eq!(looking.trigger(now, Demand::Look), 1);
         looking.begin();
-        assert_eq!(looking.trigger(now), 2, "the first has begun already");
-        assert_eq!(looking.end(now, MINUTE), Forced::Yes);
+        assert_eq!(
+            looking.trigger(now, Demand::Look),
+            2,
+            "the first has begun already"
+        );
+        assert_eq!(looking.end(now, MINUTE), Demand::Look);
         assert_eq!(looking.due_at(), now, "the second is owed");
         let numbers = looking.numbers();
         assert_eq!((numbers.started, numbers.finished), (2, 1));
         looking.begin();
-        assert_eq!(looking.end(now, MINUTE), Forced::Yes);
+        assert_eq!(looking.end(now, MINUTE), Demand::Look);
         assert_eq!(looking.due_at(), now + MINUTE);
         assert_eq!(looking.numbers().finished, 2);
     }
@@ -136,11 +145,11 @@ mod tests {
     fn a_busy_host_is_looked_at_soon_and_still_for_whoever_asked() {
         let now = Instant::now();
         let mut looking = Looking::new(now);
-        looking.trigger(now);
+        looking.trigger(now, Demand::Look);
         looking.begin();
         looking.end_busy(now);
         assert_eq!(looking.due_at(), now + BUSY_INTERVAL);
         looking.begin();
-        assert_eq!(looking.end(now, MINUTE), Forced::Yes);
+        assert_eq!(looking.end(now, MINUTE), Demand::Look);
     }
 }

@@ -225,12 +225,17 @@ fn phase_name(phase: &Phase) -> PhaseName {
         Phase::Rooting { .. } => PhaseName::Rooting,
         Phase::Inspecting { .. } => PhaseName::Inspecting,
         Phase::Checking { .. } => PhaseName::Checking,
+        Phase::Arming { .. } => PhaseName::Arming,
         Phase::Testing { .. } => PhaseName::Testing,
+        Phase::Replacing { .. } => PhaseName::Replacing,
         Phase::Confirming { .. } => PhaseName::Confirming,
+        Phase::Claiming { .. } => PhaseName::Claiming,
         Phase::SettingProfile { .. } => PhaseName::SettingProfile,
         Phase::WritingBootEntry { .. } => PhaseName::WritingBootEntry,
         Phase::ReadingBack { .. } => PhaseName::ReadingBack,
         Phase::Restoring { .. } => PhaseName::Restoring,
+        Phase::Disarming { .. } => PhaseName::Disarming,
+        Phase::RollingBack { .. } => PhaseName::RollingBack,
     }
 }
 
@@ -243,6 +248,7 @@ fn condition_state(condition: &Condition) -> ConditionState {
         Condition::Drifted { .. } => ConditionState::Drifted,
         Condition::Refused(_) => ConditionState::Refused,
         Condition::Failed(_) => ConditionState::Failed,
+        Condition::RolledBack(_) => ConditionState::RolledBack,
         Condition::Retrying(_) => ConditionState::Retrying,
         Condition::RebootRequired { .. } => ConditionState::RebootRequired,
         Condition::RemoteUnreachable(_) => ConditionState::RemoteUnreachable,
@@ -254,6 +260,7 @@ fn failure_of(condition: &Condition) -> Option<&Failure> {
         Condition::Waiting(failure)
         | Condition::Refused(failure)
         | Condition::Failed(failure)
+        | Condition::RolledBack(failure)
         | Condition::Retrying(failure)
         | Condition::RemoteUnreachable(failure)
         | Condition::RebootRequired {

@@ -3,12 +3,13 @@
 //! In: a candidate and why it is tried. Out: what ledger, journal and status
 //! keep of it. Must not: say in which order things happen; `reconcile` does.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use super::policy::Settings;
+use super::policy::{Guard, Settings};
 use super::revision::Candidate;
 use super::system::{BootId, Derivation, Observed, Toplevel};
 use super::time::Now;
@@ -34,6 +35,8 @@ pub enum Cause {
     Drift,
     /// The last attempt failed for a reason that may have passed.
     Retry,
+    /// An operator said `retry`.
+    Operator,
 }
 
 impl Cause {
@@ -43,6 +46,7 @@ impl Cause {
             Self::NewCommit => "new commit",
             Self::Drift => "drift",
             Self::Retry => "retry",
+            Self::Operator => "operator",
         }
     }
 }
@@ -71,6 +75,9 @@ pub struct Deployment {
     pub superseded_before: u32,
     /// How many times the derivation was gone before it could be built.
     pub reevaluations: u32,
+    /// What the new system may lack, said by an operator for this commit.
+    #[serde(default)]
+    pub allowed: BTreeSet<Guard>,
 }
 
 /// The system that a candidate asks for: evaluated and built.
@@ -106,8 +113,18 @@ pub enum Outcome {
     Unchanged,
     /// Nothing on the host was touched.
     Refused(Failure),
-    /// Something on the host was touched and is not what was asked for.
+    /// Profile or boot entry were touched and are not what was asked for; the
+    /// running system was not.
     Failed(Failure),
+    /// The system was activated and failed; the previous one runs again.
+    RolledBack(Failure),
+    /// The same, and it took a reboot.
+    RolledBackByReboot(Failure),
+    /// The system was activated and failed, and the way back failed, too.
+    RollbackFailed(Failure),
+    /// The remote could not be asked from the new system, nor from the previous
+    /// one afterwards: it is not held against the commit.
+    Inconclusive(Failure),
     /// The system needs a reboot; whether its boot entry was written.
     RebootRequired {
         /// Which sign said so.
@@ -129,6 +146,10 @@ impl Outcome {
             Self::Unchanged => "unchanged",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
+            Self::RolledBack(_) => "rolled-back",
+            Self::RolledBackByReboot(_) => "rolled-back-by-reboot",
+            Self::RollbackFailed(_) => "rollback-failed",
+            Self::Inconclusive(_) => "inconclusive",
             Self::RebootRequired { .. } => "reboot-required",
             Self::Superseded => "superseded",
             Self::Overridden(_) => "overridden",
@@ -138,9 +159,13 @@ impl Outcome {
     /// Why it did not end well, where it did not.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Refused(failure) | Self::Failed(failure) | Self::Overridden(failure) => {
-                Some(failure)
-            }
+            Self::Refused(failure)
+            | Self::Failed(failure)
+            | Self::RolledBack(failure)
+            | Self::RolledBackByReboot(failure)
+            | Self::RollbackFailed(failure)
+            | Self::Inconclusive(failure)
+            | Self::Overridden(failure) => Some(failure),
             Self::RebootRequired { reason, .. } => Some(reason),
             Self::Deployed | Self::Unchanged | Self::Superseded => None,
         }

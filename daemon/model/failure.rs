@@ -97,6 +97,20 @@ failure_codes! {
     CheckRefused = "check-refused", Deterministic;
     /// The closure's own check took longer than its deadline.
     CheckTimeout = "check-timeout", Deterministic;
+    /// The closure's own check asked to be run later.
+    CheckPostponed = "check-postponed", Transient;
+    /// The new system would not run this daemon.
+    DaemonMissing = "daemon-missing", Deterministic;
+    /// The new system would run no ssh server, and this one does.
+    SshServerMissing = "ssh-server-missing", Deterministic;
+    /// The new system's daemon would not follow this host's remote.
+    RemoteMissing = "remote-missing", Deterministic;
+    /// Configuration or closure are bound to another machine.
+    MachineMismatch = "machine-mismatch", Deterministic;
+    /// This toplevel failed before, and is not activated again by itself.
+    Quarantined = "quarantined", Deterministic;
+    /// The way back could not be armed and read back, so nothing was activated.
+    GuardianNotArmed = "guardian-not-armed", Transient;
     /// A switch inhibitor differs: the system needs a reboot.
     SwitchInhibited = "switch-inhibited", Deterministic;
     /// `switch-to-configuration` says that the system needs a reboot.
@@ -111,6 +125,22 @@ failure_codes! {
     ActivationTimeout = "activation-timeout", Deterministic;
     /// The system is not healthy after `test`.
     UnhealthyAfterTest = "unhealthy-after-test", Deterministic;
+    /// A unit that must be active is not, after `test`.
+    RequiredUnitDown = "required-unit-down", Deterministic;
+    /// The ssh server does not answer after `test`.
+    SshUnreachable = "ssh-unreachable", Deterministic;
+    /// There was a default route before `test`, and there is none after.
+    RouteLost = "route-lost", Deterministic;
+    /// The remote could be asked before `test`, and cannot after.
+    RemoteLost = "remote-lost", Transient;
+    /// One of the operator's own probes failed after `test`.
+    ProbeFailed = "probe-failed", Deterministic;
+    /// The new system's daemon could not take over.
+    DaemonNotReplaced = "daemon-not-replaced", Deterministic;
+    /// The guardian acted: nobody had confirmed the system by its deadline.
+    GuardianFired = "guardian-fired", Deterministic;
+    /// The way back did not lead to a healthy system.
+    RollbackFailed = "rollback-failed", Deterministic;
     /// Somebody switched the host while a deployment went on.
     Overridden = "overridden", Deterministic;
     /// The profile could not be set.

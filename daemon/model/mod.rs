@@ -9,5 +9,7 @@ pub mod time;
 pub mod policy;
 pub mod failure;
 pub mod deployment;
+pub mod health;
+pub mod rollback;
 pub mod stage;
 pub mod text;

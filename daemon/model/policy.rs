@@ -4,6 +4,7 @@
 //! In: values that `config` validated. Out: the same, for `reconcile` and the
 //! pipeline. Must not: know about files or TOML.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,76 @@ pub enum OnRebootRequired {
     Refuse,
     /// Write the boot entry without having tested the system.
     Boot,
+}
+
+/// What to do with a host that is not healthy before a deployment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnhealthy {
+    /// Activate nothing.
+    #[default]
+    Refuse,
+    /// Go on; the new system must not be worse.
+    ProceedIfNotWorse,
+}
+
+/// What to do when the running system could not be brought back live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailedRollback {
+    /// Reboot: the boot entry still is the previous system's.
+    #[default]
+    Reboot,
+    /// Stay as it is, and say so.
+    Stay,
+}
+
+/// What a new system must not lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guard {
+    /// This daemon.
+    Daemon,
+    /// An ssh server, if the old one had one.
+    SshServer,
+    /// This host's remote.
+    Remote,
+}
+
+impl Guard {
+    /// Every guard.
+    pub const ALL: &[Self] = &[Self::Daemon, Self::SshServer, Self::Remote];
+
+    /// The name by which it is allowed to be missing.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Daemon => "daemon",
+            Self::SshServer => "ssh-server",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+/// What is looked at before anything is activated, besides health.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// What a new system may lack on this host.
+    pub allowed: BTreeSet<Guard>,
+    /// The machine that this configuration is for (`/etc/machine-id`).
+    pub machine_id: Option<String>,
+    /// How many bytes must stay free in the store, besides five percent.
+    pub store_reserve: u64,
+}
+
+/// A command of the operator's own that says whether the host is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserProbe {
+    /// Its name, for people.
+    pub name: String,
+    /// Program and arguments; exit status 0 is well.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub deadline: Duration,
 }
 
 /// Which boot loader's default entry is read back.
@@ -85,6 +156,14 @@ pub struct Deadlines {
     pub boot_loader: Duration,
     /// Putting profile and boot entry back.
     pub restore: Duration,
+    /// One run of the probe.
+    pub probe: Duration,
+    /// Waiting for the switch lock.
+    pub lock: Duration,
+    /// `switch-to-configuration test` of the previous system, by the guardian.
+    pub rollback: Duration,
+    /// What the previous system may take to be healthy again.
+    pub rollback_health: Duration,
 }
 
 /// What counts as healthy.
@@ -96,6 +175,13 @@ pub struct Health {
     pub confirm_window: Duration,
     /// Units whose failure is nobody's business.
     pub ignore_units: Vec<String>,
+    /// Units that must be active after `test`. None: whichever of the ssh
+    /// server's units was active before, and this daemon.
+    pub require_units: Option<Vec<String>>,
+    /// At a host that is not healthy before.
+    pub on_unhealthy: OnUnhealthy,
+    /// The operator's own probes.
+    pub probes: Vec<UserProbe>,
 }
 
 /// What decisions depend on.

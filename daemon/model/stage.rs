@@ -6,7 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::failure::Failure;
-use super::system::Observed;
+use super::health::{Baseline, Reachability};
+use super::policy::Guard;
+use super::revision::Candidate;
+use super::rollback::Verdict;
+use super::system::{Observed, Toplevel};
 
 /// The steps that run as transient units, each under one fixed name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +33,8 @@ pub enum UnitStep {
     Boot,
     /// Puts profile and boot entry back.
     Restore,
+    /// Looks at the network from a given closure.
+    Probe,
 }
 
 impl UnitStep {
@@ -43,6 +49,7 @@ impl UnitStep {
         Self::Profile,
         Self::Boot,
         Self::Restore,
+        Self::Probe,
     ];
 
     /// The word in the unit's name.
@@ -57,6 +64,7 @@ impl UnitStep {
             Self::Profile => "profile",
             Self::Boot => "boot",
             Self::Restore => "restore",
+            Self::Probe => "probe",
         }
     }
 
@@ -125,6 +133,8 @@ pub enum Confirmation {
     },
     /// Somebody switched the host meanwhile.
     Overridden(Failure),
+    /// The guardian's time came, and it is leading back.
+    GuardianActs(Failure),
     /// The host is going down; nothing can be said.
     Unknown(Failure),
 }
@@ -136,9 +146,77 @@ impl Confirmation {
             Self::Healthy => None,
             Self::Unhealthy { failure, .. }
             | Self::Overridden(failure)
+            | Self::GuardianActs(failure)
             | Self::Unknown(failure) => Some(failure),
         }
     }
+}
+
+/// Who decided about a confirmed system, and what the host was then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whoever came first.
+    pub verdict: Verdict,
+    /// What the host is now.
+    pub observed: Observed,
+}
+
+/// What an inspection forgives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgiven {
+    /// Units that a failed rollback of ours left failed.
+    pub broken: BTreeSet<String>,
+    /// What the new system may lack, said for this commit.
+    pub lacking: BTreeSet<Guard>,
+}
+
+/// What the way back is armed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arming {
+    /// Which candidate is going to be activated.
+    pub candidate: Candidate,
+    /// Its toplevel.
+    pub toplevel: Toplevel,
+    /// What runs now, and is led back to.
+    pub previous: Option<Toplevel>,
+}
+
+/// What a rollback needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    /// Which candidate had it activated.
+    pub asked_by: Candidate,
+    /// What is led back to.
+    pub previous: Toplevel,
+    /// What is led back from.
+    pub candidate: Toplevel,
+    /// What the host was before.
+    pub baseline: Baseline,
+    /// Whether the remote's silence was the cause: then it is asked again from
+    /// the previous system, to know whose fault it was.
+    pub ask_remote: bool,
+    /// Whether a reboot leads to the previous system: not if the default entry
+    /// could not be put back.
+    pub may_reboot: bool,
+}
+
+/// How a rollback ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RollbackEnd {
+    /// The previous system runs and is as healthy as before.
+    RolledBack {
+        /// Whether the remote can be asked now; unknown unless that was asked.
+        remote: Reachability,
+    },
+    /// It does not, or is not, and stays so.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// The units that are failed now.
+        failed_units: BTreeSet<String>,
+    },
+    /// Somebody else switched the host; their system was left alone.
+    Overridden(Failure),
 }
 
 /// Which of the closure's checks apply.

@@ -3,7 +3,6 @@
 //! In: settings that were validated. Out: what the stages find and do. Must
 //! not: add anything to them; each method is one call.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::check::Checks;
@@ -16,10 +15,13 @@ use crate::host::environment::Programs;
 use crate::host::systemd::{SystemState, Systemd};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::health::{Baseline, Reachability};
 use crate::model::policy::{BootLoader, Deadlines, Health};
 use crate::model::revision::{Candidate, CommitId};
+use crate::model::rollback::Verdict;
 use crate::model::stage::{
-    BuildFailure, CheckScope, Confirmation, Inspection, TestFailure, UnitStep,
+    Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
+    RollbackEnd, TestFailure, UnitStep,
 };
 use crate::model::system::{BootId, Configuration, Derivation, Observed, ProfileEntry, Toplevel};
 use crate::reconcile::permission::BootPermission;
@@ -163,10 +165,17 @@ impl Stages for Machine {
         &self,
         _id: &DeploymentId,
         system: &System,
-        known_broken: &BTreeSet<String>,
+        forgiven: &Forgiven,
     ) -> Result<Inspection, Failure> {
         let observed = self.observe().await;
-        check::inspect(self.view(), observed, system, known_broken, &self.health).await
+        check::inspect(
+            self.view(),
+            observed,
+            system,
+            &forgiven.broken,
+            &self.health,
+        )
+        .await
     }
 
     async fn check(
@@ -183,7 +192,16 @@ impl Stages for Machine {
         check::check(&self.steps, self.view(), id, system, checks).await
     }
 
-    async fn test(&self, id: &DeploymentId, system: &System) -> Result<(), TestFailure> {
+    async fn arm(&self, _id: &DeploymentId, _arming: &Arming) -> Result<Baseline, Failure> {
+        Ok(Baseline::default())
+    }
+
+    async fn test(
+        &self,
+        id: &DeploymentId,
+        system: &System,
+        _baseline: &Baseline,
+    ) -> Result<(), TestFailure> {
         activate::test(
             &self.steps,
             self.view(),
@@ -194,9 +212,37 @@ impl Stages for Machine {
         .await
     }
 
-    async fn confirm(&self, _id: &DeploymentId, system: &System) -> Confirmation {
+    async fn replace(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn confirm(
+        &self,
+        _id: &DeploymentId,
+        system: &System,
+        _baseline: &Baseline,
+    ) -> Confirmation {
         confirm::confirm(self.view(), system, &self.health).await
     }
+
+    async fn claim(&self, _id: &DeploymentId) -> Result<Claim, Failure> {
+        Ok(Claim {
+            verdict: Verdict::Commit,
+            observed: self.observe().await,
+        })
+    }
+
+    async fn disarm(&self, _id: &DeploymentId) -> Verdict {
+        Verdict::Commit
+    }
+
+    async fn roll_back(&self, _id: &DeploymentId, _rollback: &Rollback) -> RollbackEnd {
+        RollbackEnd::RolledBack {
+            remote: Reachability::Unknown,
+        }
+    }
+
+    async fn dismiss(&self, _id: &DeploymentId) {}
 
     async fn set_profile(
         &self,

@@ -21,13 +21,14 @@ pub mod git;
 pub mod build;
 pub mod machine;
 
-use std::collections::BTreeSet;
-
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::Failure;
+use crate::model::health::Baseline;
 use crate::model::revision::{Candidate, CommitId};
+use crate::model::rollback::Verdict;
 use crate::model::stage::{
-    BuildFailure, CheckScope, Confirmation, Inspection, TestFailure, UnitStep,
+    Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
+    RollbackEnd, TestFailure, UnitStep,
 };
 use crate::model::system::{Derivation, Observed, ProfileEntry, Toplevel};
 use crate::reconcile::permission::BootPermission;
@@ -79,13 +80,12 @@ pub trait Stages: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Looks at the host's health and at the closure, before anything runs
-    /// from it. `known_broken`: units that an earlier, failed activation of
-    /// ours left failed; they are no verdict.
+    /// from it. `forgiven`: what is no verdict this time.
     fn inspect(
         &self,
         id: &DeploymentId,
         system: &System,
-        known_broken: &BTreeSet<String>,
+        forgiven: &Forgiven,
     ) -> impl Future<Output = Result<Inspection, Failure>> + Send;
 
     /// Runs the closure's pre-activate check and, if the system is going to be
@@ -97,20 +97,53 @@ pub trait Stages: Send + Sync + 'static {
         scope: CheckScope,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Takes the baseline, arms the guardian, and reads it back. Called again,
+    /// it does all of it again: nothing was activated.
+    fn arm(
+        &self,
+        id: &DeploymentId,
+        arming: &Arming,
+    ) -> impl Future<Output = Result<Baseline, Failure>> + Send;
+
     /// Runs `switch-to-configuration test`.
     fn test(
         &self,
         id: &DeploymentId,
         system: &System,
+        baseline: &Baseline,
     ) -> impl Future<Output = Result<(), TestFailure>> + Send;
 
-    /// Watches the host's health through the confirm window. What an earlier
-    /// activation broke is forgiven before this one, never after it.
+    /// Restarts this daemon if the new system's program, unit or configuration
+    /// is another than that which it was started from. Then it does not return:
+    /// the next daemon asks again, and is the one that was asked for.
+    fn replace(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Watches the host's health through the confirm window, against what it
+    /// was before.
     fn confirm(
         &self,
         id: &DeploymentId,
         system: &System,
+        baseline: &Baseline,
     ) -> impl Future<Output = Confirmation> + Send;
+
+    /// Writes the verdict, unless the guardian was first.
+    fn claim(&self, id: &DeploymentId) -> impl Future<Output = Result<Claim, Failure>> + Send;
+
+    /// Disarms the guardian, unless it was first.
+    fn disarm(&self, id: &DeploymentId) -> impl Future<Output = Verdict> + Send;
+
+    /// Has the guardian bring the previous system back, or waits for it where
+    /// it already does.
+    fn roll_back(
+        &self,
+        id: &DeploymentId,
+        rollback: &Rollback,
+    ) -> impl Future<Output = RollbackEnd> + Send;
+
+    /// Lets go the guardian of a deployment whose end is in the ledger, with
+    /// everything it was armed with.
+    fn dismiss(&self, id: &DeploymentId) -> impl Future<Output = ()> + Send;
 
     /// Sets the profile `system`.
     fn set_profile(

@@ -287,7 +287,8 @@ fn changes_the_system(step: UnitStep) -> bool {
         | UnitStep::Evaluate
         | UnitStep::Build
         | UnitStep::Root
-        | UnitStep::Check => false,
+        | UnitStep::Check
+        | UnitStep::Probe => false,
         UnitStep::Test | UnitStep::Profile | UnitStep::Boot | UnitStep::Restore => true,
     }
 }

@@ -29,6 +29,8 @@ pub enum Condition {
     Refused(Failure),
     /// The commit failed; the host is not what it should be.
     Failed(Failure),
+    /// The commit was activated, failed, and the previous system runs again.
+    RolledBack(Failure),
     /// It failed for a reason that may pass, and is tried again.
     Retrying(Failure),
     /// The system that is asked for needs a reboot.
@@ -53,6 +55,7 @@ impl Condition {
             Self::Drifted { .. } => "drifted",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
+            Self::RolledBack(_) => "rolled-back",
             Self::Retrying(_) => "retrying",
             Self::RebootRequired { .. } => "reboot-required",
             Self::RemoteUnreachable(_) => "remote-unreachable",
@@ -118,9 +121,13 @@ fn at_rest(state: &State, observed: &Observed) -> Option<Condition> {
             Condition::Retrying(failure.clone())
         }
         Outcome::Refused(failure) => Condition::Refused(failure.clone()),
-        Outcome::Failed(failure) | Outcome::Overridden(failure) => {
-            Condition::Failed(failure.clone())
+        Outcome::Inconclusive(failure) => Condition::Retrying(failure.clone()),
+        Outcome::RolledBack(failure) | Outcome::RolledBackByReboot(failure) => {
+            Condition::RolledBack(failure.clone())
         }
+        Outcome::Failed(failure)
+        | Outcome::RollbackFailed(failure)
+        | Outcome::Overridden(failure) => Condition::Failed(failure.clone()),
         Outcome::Superseded => Condition::Starting,
     })
 }

@@ -1,11 +1,13 @@
 //! Small values for the tests of the decisions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::permission::{BootPermission, BootWithoutTest, Confirmed};
 use super::state::Context;
 use crate::model::deployment::{Cause, Deployment, DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::health::Baseline;
 use crate::model::policy::{OnDrift, OnRebootRequired, Policy, Settings};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::system::{
@@ -109,6 +111,15 @@ pub(super) fn deployment(index: u8) -> Deployment {
         interruptions: 0,
         superseded_before: 0,
         reevaluations: 0,
+        allowed: BTreeSet::new(),
+    }
+}
+
+/// What the host was before, told from no baseline.
+pub(super) fn baseline() -> Baseline {
+    Baseline {
+        active: ["sshd.service".to_owned()].into(),
+        ..Baseline::default()
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod state;
 pub mod permission;
+pub mod quarantine;
 pub mod select;
 pub mod step;
 pub mod recover;

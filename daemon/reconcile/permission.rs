@@ -14,7 +14,8 @@ use crate::model::policy::OnRebootRequired;
 pub struct Confirmed(());
 
 impl Confirmed {
-    /// Made where `Confirming` ends well, and nowhere else.
+    /// Made where a system that was seen healthy is claimed before the guardian
+    /// acts, and nowhere else.
     pub(super) fn seen_healthy() -> Self {
         Self(())
     }

@@ -11,15 +11,19 @@ use proptest::prelude::*;
 
 use super::fixtures::{commit, derivation, failure, observed, policy, toplevel};
 use super::permission::BootPermission;
-use super::recover::recover;
-use super::state::{Context, Effect, Event, Look, Phase, Report, State, Step, Work};
+use super::recover;
+use super::state::{Context, Demand, Effect, Event, Look, Phase, Report, State, Step, Work};
 use super::step::step;
 use crate::model::deployment::{DeploymentId, Outcome, System};
 use crate::model::failure::FailureCode;
+use crate::model::health::{Baseline, Reachability};
 use crate::model::policy::{OnDrift, OnRebootRequired, Policy, Settings};
 use crate::model::revision::{Candidate, CommitId};
-use crate::model::stage::{BuildFailure, Confirmation, Inspection, TestFailure};
-use crate::model::system::{BootId, DefaultEntry, Generation, Observed, ProfileEntry};
+use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict, WantedBy};
+use crate::model::stage::{
+    Arming, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure,
+};
+use crate::model::system::{BootId, DefaultEntry, Generation, Observed, ProfileEntry, Toplevel};
 use crate::model::time::Now;
 
 /// More events than any one deployment needs.
@@ -53,6 +57,11 @@ enum Action {
     },
     /// Somebody switches by hand.
     ManualSwitch(u8),
+    /// The guardian's time comes.
+    GuardianFires {
+        /// Whether it has to reboot.
+        reboots: bool,
+    },
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -64,6 +73,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Restart),
         1 => any::<bool>().prop_map(|done| Action::PowerCut { done }),
         1 => (1_u8..6).prop_map(Action::ManualSwitch),
+        1 => any::<bool>().prop_map(|reboots| Action::GuardianFires { reboots }),
     ]
 }
 
@@ -80,6 +90,12 @@ struct World {
     failed: HashSet<String>,
     /// Which deployment's `test` came to its end in which boot.
     tests_ended: HashSet<(String, String)>,
+    /// What the guardian is armed with, in this boot.
+    armed: Option<(DeploymentId, Arming)>,
+    verdict: Option<Verdict>,
+    record: Option<RollbackRecord>,
+    /// What was activated and failed.
+    led_back: HashSet<Toplevel>,
 }
 
 impl World {
@@ -98,6 +114,10 @@ impl World {
             confirmed: HashSet::new(),
             failed: HashSet::new(),
             tests_ended: HashSet::new(),
+            armed: None,
+            verdict: None,
+            record: None,
+            led_back: HashSet::new(),
         }
     }
 
@@ -124,6 +144,7 @@ impl World {
                 self.reboot();
             }
             Action::ManualSwitch(index) => self.observed.running = Some(toplevel(*index)),
+            Action::GuardianFires { reboots } => self.guardian_fires(*reboots),
         }
     }
 
@@ -131,8 +152,42 @@ impl World {
         self.feed(Event::Looked(Look {
             head,
             observed: self.observed.clone(),
-            forced: true,
+            demand: Demand::Look,
         }));
+    }
+
+    /// It acts unless somebody has decided; whoever comes second obeys.
+    fn guardian_fires(&mut self, reboots: bool) {
+        let Some((id, arming)) = self.armed.clone() else {
+            return;
+        };
+        if self.verdict.is_some() {
+            return;
+        }
+        self.verdict = Some(Verdict::RollBack);
+        let previous = arming.previous.expect("nothing is armed without");
+        self.record = Some(RollbackRecord {
+            deployment: id,
+            commit: arming.candidate.commit().clone(),
+            previous: previous.clone(),
+            candidate: arming.toplevel,
+            boot_id: self.observed.boot_id.clone(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            wanted_by: WantedBy::Deadline,
+            stage: if reboots {
+                RollbackStage::Rebooting {
+                    why: "x".to_owned(),
+                }
+            } else {
+                RollbackStage::RolledBack
+            },
+        });
+        if reboots {
+            return self.reboot();
+        }
+        self.observed.running = Some(previous);
+        // It restarts the daemon when it is done.
+        self.restart();
     }
 
     /// The daemon begins anew from what the ledger holds.
@@ -142,13 +197,21 @@ impl World {
         assert_eq!(self.state, state, "the ledger lost something");
         self.work = None;
         let policy = self.policy.clone();
-        let next = recover(state, &self.observed, &self.context(&policy));
+        let world = recover::World {
+            observed: self.observed.clone(),
+            verdict: self.verdict,
+            record: self.record.clone(),
+        };
+        let next = recover::recover(state, &world, &self.context(&policy));
         self.take(next);
     }
 
     fn reboot(&mut self) {
         self.observed.boot_id = BootId(format!("boot-{}", self.clock));
         let booted = self.observed.default_entry.toplevel().cloned();
+        // Timers and tokens are in memory.
+        self.armed = None;
+        self.verdict = None;
         self.observed.booted.clone_from(&booted);
         self.observed.running = booted;
         self.restart();
@@ -176,15 +239,50 @@ impl World {
 
     fn take(&mut self, next: Step) {
         self.state = next.state;
+        self.learn();
         for effect in next.effects {
             match effect {
                 Effect::Release(_) => {}
+                Effect::Dismiss(id) => {
+                    let armed = self.armed.take().map(|(id, _)| id);
+                    assert!(armed.is_none_or(|armed| armed == id));
+                    self.verdict = None;
+                }
                 Effect::Abandon(id, _) => {
                     let current = self.work.take().map(|(id, _)| id);
                     assert!(current.is_none_or(|current| current == id));
                 }
                 Effect::Work(id, work) => self.begin(id, work),
             }
+        }
+        assert!(
+            self.armed.is_none() || self.state.phase.is_guarded(),
+            "the guardian is left armed in {}",
+            self.state.phase.name()
+        );
+    }
+
+    /// Remembers what was activated and failed, and what stands again.
+    fn learn(&mut self) {
+        let Some(last) = &self.state.last else { return };
+        let Some(toplevel) = &last.toplevel else {
+            return;
+        };
+        match &last.outcome {
+            Outcome::RolledBack(_)
+            | Outcome::RolledBackByReboot(_)
+            | Outcome::RollbackFailed(_) => {
+                self.led_back.insert(toplevel.clone());
+            }
+            Outcome::Deployed | Outcome::Unchanged => {
+                self.led_back.remove(toplevel);
+            }
+            Outcome::Refused(_)
+            | Outcome::Failed(_)
+            | Outcome::Inconclusive(_)
+            | Outcome::RebootRequired { .. }
+            | Outcome::Superseded
+            | Outcome::Overridden(_) => {}
         }
     }
 
@@ -195,28 +293,48 @@ impl World {
             self.work
         );
         assert!(
-            !self.failed.contains(&id.0) || matches!(work, Work::Restore { .. }),
+            !self.failed.contains(&id.0)
+                || matches!(
+                    work,
+                    Work::Restore { .. } | Work::RollBack(_) | Work::Disarm
+                ),
             "{work:?} after a failed step"
         );
         match &work {
             Work::SetProfile(_, permission) | Work::WriteBootEntry(_, permission) => {
                 self.check_permission(&id, permission);
             }
-            Work::Test(_) => assert!(
-                !self.tests_ended.contains(&self.here(&id)),
-                "{id} is tested again in the same boot"
-            ),
+            Work::Test(system, _) => self.check_test(&id, system),
             Work::Import(_)
             | Work::Evaluate(_)
             | Work::Build(_)
             | Work::Root(..)
             | Work::Inspect(..)
             | Work::Check(..)
-            | Work::Confirm(_)
+            | Work::Arm(_)
+            | Work::Replace
+            | Work::Confirm(..)
+            | Work::Claim
             | Work::ReadBack
-            | Work::Restore { .. } => {}
+            | Work::Restore { .. }
+            | Work::Disarm
+            | Work::RollBack(_) => {}
         }
         self.work = Some((id, work));
+    }
+
+    fn check_test(&self, id: &DeploymentId, system: &System) {
+        assert!(
+            !self.tests_ended.contains(&self.here(id)),
+            "{id} is tested again in the same boot"
+        );
+        let armed = self.armed.as_ref().map(|(id, _)| id);
+        assert_eq!(armed, Some(id), "activated without a way back");
+        assert!(
+            !self.led_back.contains(&system.toplevel),
+            "{} failed before and is activated again",
+            system.toplevel
+        );
     }
 
     fn check_permission(&self, id: &DeploymentId, permission: &BootPermission) {
@@ -233,9 +351,25 @@ impl World {
 
     /// What the work does to the host when it works.
     fn do_work(&mut self) {
-        let Some((_, work)) = &self.work else { return };
+        if let Some((id, work)) = self.work.clone() {
+            self.do_work_of(&id, &work);
+        }
+    }
+
+    fn do_work_of(&mut self, id: &DeploymentId, work: &Work) {
         match work {
-            Work::Test(system) => self.observed.running = Some(system.toplevel.clone()),
+            Work::Arm(arming) => {
+                self.armed = Some((id.clone(), arming.clone()));
+                self.verdict = None;
+            }
+            Work::Test(system, _) => self.observed.running = Some(system.toplevel.clone()),
+            Work::RollBack(rollback) => {
+                self.verdict = Some(Verdict::RollBack);
+                self.observed.running = Some(rollback.previous.clone());
+            }
+            Work::Claim | Work::Disarm => {
+                self.verdict.get_or_insert(Verdict::Commit);
+            }
             Work::SetProfile(system, _) => {
                 let generation = self.observed.profile.as_ref().map_or(0, |p| p.generation.0);
                 self.observed.profile = Some(ProfileEntry {
@@ -256,7 +390,8 @@ impl World {
             | Work::Root(..)
             | Work::Inspect(..)
             | Work::Check(..)
-            | Work::Confirm(_)
+            | Work::Replace
+            | Work::Confirm(..)
             | Work::ReadBack => {}
         }
     }
@@ -268,7 +403,7 @@ impl World {
         let Some((id, work)) = self.work.take() else {
             return;
         };
-        if matches!(work, Work::Test(_)) {
+        if matches!(work, Work::Test(..)) {
             self.tests_ended.insert(self.here(&id));
         }
         let report = match way {
@@ -297,11 +432,21 @@ impl World {
                 reboot_required: None,
             })),
             Work::Check(..) => Report::Checked(Ok(self.observed.clone())),
-            Work::Test(_) => {
+            Work::Arm(_) => Report::Armed(Ok(Baseline::default())),
+            Work::Replace => Report::Replaced(Ok(())),
+            Work::Claim => Report::Claimed(Ok(Claim {
+                verdict: self.verdict.expect("it was just claimed"),
+                observed: self.observed.clone(),
+            })),
+            Work::Disarm => Report::Disarmed(self.verdict.expect("it was just claimed")),
+            Work::RollBack(_) => Report::RolledBack(RollbackEnd::RolledBack {
+                remote: Reachability::Unknown,
+            }),
+            Work::Test(..) => {
                 self.tested.insert(id.0.clone());
                 Report::Tested(Ok(()))
             }
-            Work::Confirm(system) => self.confirm(id, system),
+            Work::Confirm(system, _) => self.confirm(id, system),
             Work::SetProfile(..) => Report::ProfileSet(Ok(())),
             Work::WriteBootEntry(..) => Report::BootEntryWritten(Ok(())),
             Work::ReadBack => Report::ReadBack(self.observed.clone()),
@@ -327,10 +472,18 @@ impl World {
                 observed: self.observed.clone(),
                 reboot_required: Some(failure(FailureCode::SwitchInhibited)),
             })),
-            (Work::Test(_), 0) => Report::Tested(Err(TestFailure::RebootRequired(failure(
+            (Work::Test(..), 0) => Report::Tested(Err(TestFailure::RebootRequired(failure(
                 FailureCode::RebootRequired,
             )))),
-            (Work::Test(system), 1..3) => {
+            (Work::RollBack(_), _) => Report::RolledBack(RollbackEnd::Failed {
+                failure: failure(FailureCode::RollbackFailed),
+                failed_units: broken,
+            }),
+            (Work::Disarm, _) => {
+                self.do_work_of(id, work);
+                Report::Disarmed(self.verdict.expect("it was just claimed"))
+            }
+            (Work::Test(system, _), 1..3) => {
                 self.observed.running = Some(system.toplevel.clone());
                 fatal(self);
                 Report::Tested(Err(TestFailure::Touched {
@@ -338,7 +491,7 @@ impl World {
                     failed_units: broken,
                 }))
             }
-            (Work::Confirm(_), 0..3) => {
+            (Work::Confirm(..), 0..3) => {
                 fatal(self);
                 Report::Confirmed(Confirmation::Unhealthy {
                     failure: failure(FailureCode::UnhealthyAfterTest),
@@ -360,8 +513,12 @@ impl World {
                     Work::Root(..) => Report::Rooted(Err(transient)),
                     Work::Inspect(..) => Report::Inspected(Err(transient)),
                     Work::Check(..) => Report::Checked(Err(transient)),
-                    Work::Test(_) => Report::Tested(Err(TestFailure::Untouched(transient))),
-                    Work::Confirm(_) => Report::Confirmed(Confirmation::Unknown(transient)),
+                    Work::Arm(_) => Report::Armed(Err(transient)),
+                    Work::Replace => Report::Replaced(Err(failure(FailureCode::DaemonNotReplaced))),
+                    Work::Claim => Report::Claimed(Err(transient)),
+                    Work::Disarm | Work::RollBack(_) => unreachable!("matched above"),
+                    Work::Test(..) => Report::Tested(Err(TestFailure::Untouched(transient))),
+                    Work::Confirm(..) => Report::Confirmed(Confirmation::Unknown(transient)),
                     Work::SetProfile(..) => Report::ProfileSet(Err(transient)),
                     Work::WriteBootEntry(..) => Report::BootEntryWritten(Err(transient)),
                     Work::ReadBack => Report::ReadBack(Observed {

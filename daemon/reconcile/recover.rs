@@ -1,6 +1,7 @@
 //! Where to go on after a crash, a restart, or a reboot.
 //!
-//! In: the ledger's state and what the host is now. Out: the state to go on
+//! In: the ledger's state, what the host is now, and what the guardian left.
+//! Out: the state to go on
 //! from and the effects that are due. Must not: trust memory over the world.
 //!
 //! Within the same boot every phase takes up its own work again: the work is
@@ -8,16 +9,31 @@
 //! reboot no unit of ours is left, and the world says how far it came.
 
 use super::permission::BootPermission;
-use super::state::{AfterRestore, Context, Effect, Phase, State, Step};
-use crate::model::deployment::{Deployment, Finished, Outcome, System};
+use super::quarantine::Quarantined;
+use super::state::{AfterDisarm, AfterRestore, Context, Effect, Phase, Reboot, State, Step};
+use super::step::{finish, guardian_fired};
+use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::health::Baseline;
+use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict};
 use crate::model::system::Observed;
 
 /// How often a deployment is taken up again after a reboot in its middle.
 pub(super) const MOST_INTERRUPTIONS: u32 = 1;
 
+/// What is found besides the ledger.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// What the host is.
+    pub observed: Observed,
+    /// Who decided about the deployment that is going on, if anybody has.
+    pub verdict: Option<Verdict>,
+    /// What the guardian did last, in this boot or before.
+    pub record: Option<RollbackRecord>,
+}
+
 /// Finds where to go on.
-pub fn recover(mut state: State, observed: &Observed, context: &Context<'_>) -> Step {
+pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
     let rebooted = state
         .phase
         .deployment()
@@ -29,8 +45,11 @@ pub fn recover(mut state: State, observed: &Observed, context: &Context<'_>) -> 
     }
     if rebooted {
         let phase = std::mem::take(&mut state.phase);
-        state = after_reboot(state, phase, observed, context);
+        state = after_reboot(state, phase, world, context);
+    } else if world.verdict == Some(Verdict::RollBack) {
+        state.phase = obeying(state.phase);
     }
+    remember(&mut state, world);
     let work = state.work().map(|(id, work)| Effect::Work(id, work));
     Step {
         state,
@@ -39,12 +58,85 @@ pub fn recover(mut state: State, observed: &Observed, context: &Context<'_>) -> 
     }
 }
 
-fn after_reboot(
-    mut state: State,
-    phase: Phase,
-    observed: &Observed,
-    context: &Context<'_>,
-) -> State {
+/// The guardian was first: whatever its deployment was at, it goes back.
+fn obeying(phase: Phase) -> Phase {
+    match phase {
+        Phase::Arming { deployment, system } => going_back(deployment, system, Baseline::default()),
+        Phase::Testing {
+            deployment,
+            system,
+            baseline,
+        }
+        | Phase::Replacing {
+            deployment,
+            system,
+            baseline,
+        }
+        | Phase::Confirming {
+            deployment,
+            system,
+            baseline,
+        }
+        | Phase::Claiming {
+            deployment,
+            system,
+            baseline,
+        }
+        | Phase::Disarming {
+            deployment,
+            system,
+            baseline,
+            ..
+        } => going_back(deployment, system, baseline),
+        // It obeys already; or the verdict was ours, and this is the way back
+        // that it began; or nothing is guarded.
+        other @ (Phase::Resting
+        | Phase::Importing { .. }
+        | Phase::Evaluating { .. }
+        | Phase::Building { .. }
+        | Phase::Rooting { .. }
+        | Phase::Inspecting { .. }
+        | Phase::Checking { .. }
+        | Phase::SettingProfile { .. }
+        | Phase::WritingBootEntry { .. }
+        | Phase::ReadingBack { .. }
+        | Phase::Restoring { .. }
+        | Phase::RollingBack { .. }) => other,
+    }
+}
+
+fn going_back(deployment: Deployment, system: System, baseline: Baseline) -> Phase {
+    Phase::RollingBack {
+        deployment,
+        system,
+        failure: guardian_fired(),
+        baseline,
+        reboot: Reboot::LeadsBack,
+    }
+}
+
+/// A rollback that the ledger knows nothing of (it was lost, or written by a
+/// daemon that this one cannot read) still counts against its toplevel.
+fn remember(state: &mut State, world: &World) {
+    let Some(record) = &world.record else { return };
+    let current = state.phase.deployment().map(|deployment| &deployment.id);
+    let last = state.last.as_ref().map(|last| &last.deployment.id);
+    let is_known = current == Some(&record.deployment) || last == Some(&record.deployment);
+    let stands = world.observed.is_all(&record.candidate);
+    if is_known || stands || state.quarantine.contains(&record.candidate) {
+        return;
+    }
+    state.quarantine.add(Quarantined {
+        toplevel: record.candidate.clone(),
+        commit: record.commit.clone(),
+        failure: guardian_fired(),
+        since: record.at,
+        refused_under: None,
+    });
+}
+
+fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context<'_>) -> State {
+    let observed = &world.observed;
     let here = |mut deployment: Deployment| {
         deployment.boot_id = context.boot_id.clone();
         deployment
@@ -73,29 +165,73 @@ fn after_reboot(
             deployment: afresh(here(deployment), observed),
             system,
         },
-        // From here on the commit's own programs run as root: it may have been
-        // they who took the host down.
+        // Armed and not activated: the timer is gone with the boot.
+        Phase::Arming { deployment, system } => Phase::Inspecting {
+            deployment: afresh(here(deployment), observed),
+            system,
+        },
+        // The commit's own programs run as root: it may have been they who took
+        // the host down.
         Phase::Checking {
             deployment, system, ..
+        } => return interrupted(state, here(deployment), system, observed, context),
+        Phase::Testing {
+            deployment, system, ..
         }
-        | Phase::Testing { deployment, system }
-        | Phase::Confirming { deployment, system } => {
-            return interrupted(state, here(deployment), system, observed, context);
+        | Phase::Replacing {
+            deployment, system, ..
         }
+        | Phase::Confirming {
+            deployment, system, ..
+        }
+        | Phase::Claiming {
+            deployment, system, ..
+        } => {
+            return match rebooted_by_guardian(world, &deployment) {
+                Some(why) => {
+                    let failure = guardian_fired().with_more(&why);
+                    led_back(state, deployment, system, failure, context)
+                }
+                None => interrupted(state, here(deployment), system, observed, context),
+            };
+        }
+        // Whoever took the host down: it is back where it was to be led.
+        Phase::RollingBack {
+            deployment,
+            system,
+            failure,
+            ..
+        } => {
+            let failure = match rebooted_by_guardian(world, &deployment) {
+                Some(why) => failure.with_more(&why),
+                None => failure,
+            };
+            return led_back(state, deployment, system, failure, context);
+        }
+        // The guardian is gone with the boot: there is nothing left to disarm.
+        Phase::Disarming {
+            deployment,
+            system,
+            then,
+            ..
+        } => return without_guardian(state, here(deployment), system, then, context),
         Phase::SettingProfile {
             deployment,
             system,
             permission,
+            ..
         }
         | Phase::WritingBootEntry {
             deployment,
             system,
             permission,
+            ..
         }
         | Phase::ReadingBack {
             deployment,
             system,
             permission,
+            ..
         } => {
             return half_committed(
                 state,
@@ -119,6 +255,57 @@ fn after_reboot(
         },
     };
     state
+}
+
+/// Why the guardian rebooted the host, if it was the guardian: it records
+/// that, and syncs it, before it does.
+fn rebooted_by_guardian(world: &World, deployment: &Deployment) -> Option<String> {
+    let record = world.record.as_ref()?;
+    if record.deployment != deployment.id {
+        return None;
+    }
+    match &record.stage {
+        RollbackStage::Rebooting { why } | RollbackStage::Failed { why, .. } => Some(why.clone()),
+        RollbackStage::RollingBack => Some("the host went down while it was led back".to_owned()),
+        RollbackStage::RolledBack | RollbackStage::Overridden { .. } => Some(String::new()),
+    }
+}
+
+/// A reboot led back to the previous system.
+fn led_back(
+    state: State,
+    deployment: Deployment,
+    system: System,
+    failure: Failure,
+    context: &Context<'_>,
+) -> State {
+    let outcome = Outcome::RolledBackByReboot(failure);
+    let toplevel = Some(system.toplevel);
+    finish(state, deployment, toplevel, outcome, None, context).state
+}
+
+fn without_guardian(
+    mut state: State,
+    deployment: Deployment,
+    system: System,
+    then: AfterDisarm,
+    context: &Context<'_>,
+) -> State {
+    match then {
+        AfterDisarm::End(outcome) => {
+            let toplevel = Some(system.toplevel);
+            finish(state, deployment, toplevel, outcome, None, context).state
+        }
+        AfterDisarm::Write(permission) => {
+            state.phase = Phase::SettingProfile {
+                deployment,
+                system,
+                permission,
+                baseline: Baseline::default(),
+            };
+            state
+        }
+    }
 }
 
 /// The deployment starts from what the host is now.
@@ -163,10 +350,13 @@ fn half_committed(
     let runs = observed.running.as_ref() == Some(&system.toplevel);
     let untested = matches!(permission, BootPermission::BootWithoutTest(_));
     if runs || untested {
+        // No guardian is armed any more, and none is needed: the host came up in
+        // this system, or never ran it.
         state.phase = Phase::SettingProfile {
             deployment,
             system,
             permission,
+            baseline: Baseline::default(),
         };
         return state;
     }
@@ -202,20 +392,10 @@ fn half_committed(
     }
 }
 
-fn give_up(
-    mut state: State,
-    deployment: Deployment,
-    system: System,
-    context: &Context<'_>,
-) -> State {
-    state.last = Some(Finished {
-        deployment,
-        toplevel: Some(system.toplevel),
-        outcome: Outcome::Failed(too_often()),
-        finished: context.now,
-    });
-    state.phase = Phase::Resting;
-    state
+fn give_up(state: State, deployment: Deployment, system: System, context: &Context<'_>) -> State {
+    let outcome = Outcome::Failed(too_often());
+    let toplevel = Some(system.toplevel);
+    finish(state, deployment, toplevel, outcome, None, context).state
 }
 
 pub(super) fn too_often() -> Failure {
@@ -228,218 +408,4 @@ pub(super) fn too_often() -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixtures::*;
-    use super::super::state::{Way, Work};
-    use super::*;
-    use crate::model::system::{DefaultEntry, Generation, ProfileEntry};
-
-    fn every_phase() -> Vec<Phase> {
-        let (deployment, system) = (deployment(1), system(1));
-        vec![
-            Phase::Importing {
-                deployment: deployment.clone(),
-            },
-            Phase::Evaluating {
-                deployment: deployment.clone(),
-            },
-            Phase::Building {
-                deployment: deployment.clone(),
-                derivation: derivation(1),
-            },
-            Phase::Rooting {
-                deployment: deployment.clone(),
-                system: system.clone(),
-            },
-            Phase::Inspecting {
-                deployment: deployment.clone(),
-                system: system.clone(),
-            },
-            Phase::Checking {
-                deployment: deployment.clone(),
-                system: system.clone(),
-                way: Way::Test,
-            },
-            Phase::Testing {
-                deployment: deployment.clone(),
-                system: system.clone(),
-            },
-            Phase::Confirming {
-                deployment: deployment.clone(),
-                system: system.clone(),
-            },
-            Phase::SettingProfile {
-                deployment: deployment.clone(),
-                system: system.clone(),
-                permission: confirmed(),
-            },
-            Phase::WritingBootEntry {
-                deployment: deployment.clone(),
-                system: system.clone(),
-                permission: confirmed(),
-            },
-            Phase::ReadingBack {
-                deployment: deployment.clone(),
-                system: system.clone(),
-                permission: confirmed(),
-            },
-            Phase::Restoring {
-                deployment: deployment.clone(),
-                system: system.clone(),
-                previous: ProfileEntry {
-                    generation: Generation(1),
-                    toplevel: toplevel(0),
-                },
-                then: AfterRestore::Fail(failure(FailureCode::BootLoaderFailed)),
-            },
-        ]
-    }
-
-    fn recovered(phase: Phase, observed: &Observed, boot_index: u64) -> Step {
-        let policy = policy();
-        let mut context = context(&policy, 100);
-        context.boot_id = boot(boot_index);
-        let state = State {
-            phase,
-            ..State::default()
-        };
-        recover(state, observed, &context)
-    }
-
-    fn work(step: &Step) -> Option<&Work> {
-        match &step.effects[..] {
-            [] => None,
-            [Effect::Work(_, work)] => Some(work),
-            other => panic!("recovery asks for {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_host_at_rest_stays_at_rest() {
-        for boot in [0, 1] {
-            let step = recovered(Phase::Resting, &observed(0), boot);
-            assert_eq!((step.state, step.effects.len()), (State::default(), 0));
-        }
-    }
-
-    #[test]
-    fn what_an_activation_broke_is_forgiven_until_the_next_boot() {
-        let policy = policy();
-        let last = Finished {
-            deployment: deployment(1),
-            toplevel: Some(toplevel(1)),
-            outcome: Outcome::Failed(failure(FailureCode::ActivationFailed)),
-            finished: now(10),
-        };
-        let state = State {
-            last: Some(last),
-            known_broken: ["web.service".to_owned()].into(),
-            ..State::default()
-        };
-        for (index, expected) in [(0, 1), (1, 0)] {
-            let mut context = context(&policy, 100);
-            context.boot_id = boot(index);
-            let next = recover(state.clone(), &observed(0), &context).state;
-            assert_eq!(next.known_broken.len(), expected, "in boot {index}");
-        }
-    }
-
-    #[test]
-    fn in_the_same_boot_every_phase_takes_up_its_own_work() {
-        for phase in every_phase() {
-            let step = recovered(phase.clone(), &observed(0), 0);
-            assert_eq!(step.state.phase, phase);
-            let state = State {
-                phase,
-                ..State::default()
-            };
-            assert_eq!(work(&step), state.work().map(|(_, work)| work).as_ref());
-        }
-    }
-
-    #[test]
-    fn after_a_reboot_into_the_old_system_nothing_is_written_before_a_new_test() {
-        let expected = [
-            ("importing", 0),
-            ("evaluating", 0),
-            ("building", 0),
-            ("rooting", 0),
-            ("inspecting", 0),
-            ("inspecting", 1),
-            ("inspecting", 1),
-            ("inspecting", 1),
-            ("inspecting", 1),
-            ("inspecting", 1),
-            ("inspecting", 1),
-            ("restoring", 0),
-        ];
-        for (phase, (name, interruptions)) in every_phase().into_iter().zip(expected) {
-            let from = phase.name();
-            let step = recovered(phase, &observed(0), 1);
-            let deployment = step.state.phase.deployment().expect("it goes on");
-            assert_eq!(step.state.phase.name(), name, "from {from}");
-            assert_eq!(deployment.interruptions, interruptions, "from {from}");
-            assert_eq!(deployment.boot_id, boot(1), "from {from}");
-        }
-    }
-
-    #[test]
-    fn after_a_reboot_into_the_new_system_the_writing_is_finished() {
-        for phase in every_phase().into_iter().skip(8).take(3) {
-            let step = recovered(phase, &observed(1), 1);
-            assert_eq!(step.state.phase.name(), "setting-profile");
-        }
-    }
-
-    #[test]
-    fn a_profile_that_was_moved_and_not_booted_goes_back_first() {
-        let mut half = observed(0);
-        half.profile = Some(ProfileEntry {
-            generation: Generation(2),
-            toplevel: toplevel(1),
-        });
-        let phase = every_phase().swap_remove(9);
-        let step = recovered(phase, &half, 1);
-        let Some(Work::Restore { previous, .. }) = work(&step) else {
-            panic!("{step:?}");
-        };
-        assert_eq!(previous.toplevel, toplevel(0));
-    }
-
-    #[test]
-    fn an_entry_that_policy_lets_write_untested_is_finished_after_a_reboot() {
-        let phase = Phase::WritingBootEntry {
-            deployment: deployment(1),
-            system: system(1),
-            permission: untested(),
-        };
-        let mut old = observed(0);
-        old.default_entry = DefaultEntry::Unchecked;
-        let step = recovered(phase, &old, 1);
-        assert_eq!(step.state.phase.name(), "setting-profile");
-    }
-
-    #[test]
-    fn the_second_interruption_ends_the_deployment() {
-        let mut once = deployment(1);
-        once.interruptions = 1;
-        let (deployment, system) = (once, system(1));
-        let phases = [
-            Phase::Testing {
-                deployment: deployment.clone(),
-                system: system.clone(),
-            },
-            Phase::Confirming { deployment, system },
-        ];
-        for phase in phases {
-            let step = recovered(phase, &observed(0), 1);
-            let last = step.state.last.as_ref().expect("it came to its end");
-            assert_eq!(step.state.phase, Phase::Resting);
-            assert_eq!(
-                last.outcome.failure().map(|failure| failure.code),
-                Some(FailureCode::Interrupted)
-            );
-            assert_eq!(work(&step), None);
-        }
-    }
-}
+mod tests;

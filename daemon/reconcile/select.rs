@@ -4,7 +4,7 @@
 //! start anything; `step` does.
 
 use super::backoff;
-use super::state::{Context, Look, State};
+use super::state::{Context, Demand, Look, State};
 use crate::model::deployment::{Cause, Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass};
 use crate::model::policy::{OnDrift, OnRebootRequired};
@@ -43,6 +43,9 @@ fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context
         // The same commit asks for another system.
         return again(Cause::NewCommit);
     }
+    if matches!(look.demand, Demand::Retry { .. }) && !is_settled(last, look) {
+        return again(Cause::Operator);
+    }
     match &last.outcome {
         Outcome::Deployed | Outcome::Unchanged => match drift(last, &look.observed) {
             Some(_) if context.policy.on_drift == OnDrift::Correct => again(Cause::Drift),
@@ -61,15 +64,25 @@ fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context
         // failed after it had touched the host, is not activated again for that.
         Outcome::Refused(_) if last.deployment.settings != context.settings => again(Cause::Retry),
         // Somebody else did what we would not.
-        Outcome::Refused(_) | Outcome::Overridden(_) if arrived(last, &look.observed) => {
+        Outcome::Refused(_)
+        | Outcome::Overridden(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RolledBackByReboot(_)
+        | Outcome::RollbackFailed(_)
+            if arrived(last, &look.observed) =>
+        {
             Decision::Arrived
         }
-        Outcome::Refused(failure) | Outcome::Failed(failure) => {
-            if is_due(state, failure, look.forced, context) {
+        Outcome::Refused(failure) | Outcome::Failed(failure) | Outcome::Inconclusive(failure) => {
+            if is_due(state, failure, &look.demand, context) {
                 again(Cause::Retry)
             } else {
                 Decision::Rest
             }
+        }
+        // One failure, one activation.
+        Outcome::RolledBack(_) | Outcome::RolledBackByReboot(_) | Outcome::RollbackFailed(_) => {
+            Decision::Rest
         }
         Outcome::Overridden(_) => Decision::Rest,
         Outcome::Superseded => again(Cause::NewCommit),
@@ -77,11 +90,11 @@ fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context
 }
 
 /// Whether a failure is to be tried again now.
-fn is_due(state: &State, failure: &Failure, forced: bool, context: &Context<'_>) -> bool {
+fn is_due(state: &State, failure: &Failure, demand: &Demand, context: &Context<'_>) -> bool {
     match failure.class {
         FailureClass::Deterministic => false,
         FailureClass::Host | FailureClass::Transient => {
-            forced
+            *demand != Demand::Time
                 || state
                     .retry
                     .as_ref()
@@ -95,6 +108,12 @@ fn is_due(state: &State, failure: &Failure, forced: bool, context: &Context<'_>)
 fn worth_another_try(last: &Finished, look: &Look, context: &Context<'_>) -> bool {
     context.policy.on_reboot_required == OnRebootRequired::Boot
         || look.observed.running != last.deployment.before.running
+}
+
+/// Whether there is nothing that trying again could change.
+fn is_settled(last: &Finished, look: &Look) -> bool {
+    let is_good = matches!(last.outcome, Outcome::Deployed | Outcome::Unchanged);
+    is_good && drift(last, &look.observed).is_none()
 }
 
 fn arrived(last: &Finished, observed: &Observed) -> bool {
@@ -143,7 +162,7 @@ mod tests {
         Look {
             head: head.map(commit),
             observed,
-            forced: false,
+            demand: Demand::Time,
         }
     }
 
@@ -234,7 +253,7 @@ mod tests {
     fn a_failure_of_the_commit_itself_waits_for_another_commit() {
         let state = refused(FailureCode::CheckRefused);
         let mut look = look(Some(1), observed(0));
-        look.forced = true;
+        look.demand = Demand::Look;
         assert_eq!(decided(&state, &look), Decision::Rest);
     }
 
@@ -278,9 +297,9 @@ mod tests {
         });
         let mut look = look(Some(1), observed(0));
         assert_eq!(decided(&state, &look), Decision::Rest);
-        look.forced = true;
+        look.demand = Demand::Look;
         assert_eq!(decided(&state, &look), deploy(1, Cause::Retry));
-        look.forced = false;
+        look.demand = Demand::Time;
         state.retry = Some(Retry {
             attempts: 1,
             not_before: now(100).wall,

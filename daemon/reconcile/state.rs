@@ -9,12 +9,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::permission::BootPermission;
-use crate::model::deployment::{Deployment, DeploymentId, Finished, Resolved, System};
-use crate::model::failure::Failure;
-use crate::model::policy::{Policy, Settings};
+use super::quarantine::Quarantine;
+use crate::model::deployment::{Deployment, DeploymentId, Finished, Outcome, Resolved, System};
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::health::Baseline;
+use crate::model::policy::{Guard, Policy, Settings};
 use crate::model::revision::{Candidate, CommitId};
+use crate::model::rollback::Verdict;
 use crate::model::stage::{
-    BuildFailure, CheckScope, Confirmation, Inspection, TestFailure, UnitStep,
+    Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
+    RollbackEnd, TestFailure, UnitStep,
 };
 use crate::model::system::{BootId, Derivation, Observed, ProfileEntry, Toplevel};
 use crate::model::time::Now;
@@ -30,9 +34,12 @@ pub struct State {
     pub last: Option<Finished>,
     /// When a transient failure is tried again.
     pub retry: Option<Retry>,
-    /// Units that a failed activation of ours left failed: no verdict on the
-    /// host before the next one, or a fix could never be deployed.
+    /// Units that a failed rollback of ours left failed: no verdict on the
+    /// host before the next activation, or a fix could never be deployed.
     pub known_broken: BTreeSet<String>,
+    /// Toplevels that failed: none is activated again by itself.
+    #[serde(default)]
+    pub quarantine: Quarantine,
 }
 
 /// When to try again, and how often it was tried already.
@@ -91,12 +98,31 @@ pub enum Phase {
         /// What follows when they pass.
         way: Way,
     },
+    /// The way back is armed and read back; the baseline is taken.
+    Arming {
+        /// For which deployment.
+        deployment: Deployment,
+        /// What was built.
+        system: System,
+    },
     /// `switch-to-configuration test` runs.
     Testing {
         /// For which deployment.
         deployment: Deployment,
         /// What was built.
         system: System,
+        /// What the host was before.
+        #[serde(default)]
+        baseline: Baseline,
+    },
+    /// The daemon of the new system takes over, if it is another.
+    Replacing {
+        /// For which deployment.
+        deployment: Deployment,
+        /// What runs now.
+        system: System,
+        /// What the host was before.
+        baseline: Baseline,
     },
     /// The host's health is watched through the confirm window.
     Confirming {
@@ -104,6 +130,18 @@ pub enum Phase {
         deployment: Deployment,
         /// What runs now.
         system: System,
+        /// What the host was before.
+        #[serde(default)]
+        baseline: Baseline,
+    },
+    /// The verdict is written, unless the guardian was first.
+    Claiming {
+        /// For which deployment.
+        deployment: Deployment,
+        /// What runs now.
+        system: System,
+        /// What the host was before.
+        baseline: Baseline,
     },
     /// The profile is being set.
     SettingProfile {
@@ -113,6 +151,9 @@ pub enum Phase {
         system: System,
         /// Why it may.
         permission: BootPermission,
+        /// What the host was before.
+        #[serde(default)]
+        baseline: Baseline,
     },
     /// `switch-to-configuration boot` runs.
     WritingBootEntry {
@@ -122,6 +163,9 @@ pub enum Phase {
         system: System,
         /// Why it may.
         permission: BootPermission,
+        /// What the host was before.
+        #[serde(default)]
+        baseline: Baseline,
     },
     /// Profile and default entry are read back.
     ReadingBack {
@@ -131,6 +175,9 @@ pub enum Phase {
         system: System,
         /// Why they were written.
         permission: BootPermission,
+        /// What the host was before.
+        #[serde(default)]
+        baseline: Baseline,
     },
     /// Profile and default entry are put back.
     Restoring {
@@ -143,6 +190,52 @@ pub enum Phase {
         /// What follows.
         then: AfterRestore,
     },
+    /// The way back is disarmed: it is not needed any more.
+    Disarming {
+        /// For which deployment.
+        deployment: Deployment,
+        /// What it was armed for.
+        system: System,
+        /// What follows.
+        then: AfterDisarm,
+        /// What the host was before, should the guardian have been first.
+        baseline: Baseline,
+    },
+    /// The previous system is brought back.
+    RollingBack {
+        /// For which deployment.
+        deployment: Deployment,
+        /// What failed.
+        system: System,
+        /// Why.
+        failure: Failure,
+        /// What the host was before.
+        baseline: Baseline,
+        /// Whether a reboot leads to the previous system.
+        #[serde(default)]
+        reboot: Reboot,
+    },
+}
+
+/// Whether a reboot is a way back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reboot {
+    /// The default entry is the previous system's.
+    #[default]
+    LeadsBack,
+    /// Nobody can say what the default entry starts.
+    LeadsAstray,
+}
+
+/// What follows when the guardian is disarmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterDisarm {
+    /// The deployment ends so.
+    End(Outcome),
+    /// Nothing was activated; the boot entry is written by policy.
+    Write(BootPermission),
 }
 
 /// What follows the closure's checks.
@@ -173,6 +266,8 @@ pub enum AfterRestore {
     Fail(Failure),
     /// A reboot came between: once more from the inspection on.
     Repeat,
+    /// The running system goes back, too.
+    RollBack(Failure, Baseline),
 }
 
 /// Something that happened.
@@ -196,8 +291,23 @@ pub struct Look {
     pub head: Option<CommitId>,
     /// What the host is.
     pub observed: Observed,
-    /// An operator asked for it: a retry is due at once.
-    pub forced: bool,
+    /// Who wants it.
+    pub demand: Demand,
+}
+
+/// Who wants a look, and what for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Demand {
+    /// It was its time.
+    #[default]
+    Time,
+    /// An operator wants to know: a retry that waits is due at once.
+    Look,
+    /// An operator wants the same commit once more, whatever became of it.
+    Retry {
+        /// What its system may lack.
+        allowed: BTreeSet<Guard>,
+    },
 }
 
 /// How an effect ended.
@@ -215,10 +325,16 @@ pub enum Report {
     Inspected(Result<Inspection, Failure>),
     /// The closure's verdict on itself; what the host is after it.
     Checked(Result<Observed, Failure>),
+    /// What the host was when the way back was armed; or why it could not be.
+    Armed(Result<Baseline, Failure>),
     /// How `test` ended.
     Tested(Result<(), TestFailure>),
+    /// The new system's daemon runs, or could not take over.
+    Replaced(Result<(), Failure>),
     /// How the confirm window ended.
     Confirmed(Confirmation),
+    /// Whose verdict stands, or why none could be written.
+    Claimed(Result<Claim, Failure>),
     /// The profile is set, or not.
     ProfileSet(Result<(), Failure>),
     /// The boot loader is done, or failed.
@@ -227,6 +343,10 @@ pub enum Report {
     ReadBack(Observed),
     /// Profile and entry are what they were, or not.
     Restored(Result<(), Failure>),
+    /// Whose verdict stands; the guardian is disarmed if it is ours.
+    Disarmed(Verdict),
+    /// How the way back ended.
+    RolledBack(RollbackEnd),
 }
 
 /// Something to be done, always for one deployment.
@@ -234,6 +354,8 @@ pub enum Report {
 pub enum Effect {
     /// Let go the unit of a step whose result is known.
     Release(UnitStep),
+    /// Let go the guardian of a deployment that came to its end.
+    Dismiss(DeploymentId),
     /// End a step that is not wanted any more.
     Abandon(DeploymentId, UnitStep),
     /// The work of a phase; its completion carries the same id.
@@ -252,13 +374,19 @@ pub enum Work {
     /// Of `Rooting`; the running system is rooted with it.
     Root(System, Option<Toplevel>),
     /// Of `Inspecting`.
-    Inspect(System, BTreeSet<String>),
+    Inspect(System, Forgiven),
     /// Of `Checking`.
     Check(System, CheckScope),
+    /// Of `Arming`.
+    Arm(Arming),
     /// Of `Testing`.
-    Test(System),
+    Test(System, Baseline),
+    /// Of `Replacing`.
+    Replace,
     /// Of `Confirming`.
-    Confirm(System),
+    Confirm(System, Baseline),
+    /// Of `Claiming`.
+    Claim,
     /// Of `SettingProfile`.
     SetProfile(System, BootPermission),
     /// Of `WritingBootEntry`.
@@ -272,6 +400,10 @@ pub enum Work {
         /// What they were meant to become.
         failed: Toplevel,
     },
+    /// Of `Disarming`.
+    Disarm,
+    /// Of `RollingBack`.
+    RollBack(Rollback),
 }
 
 /// What a decision is made with besides state and event.
@@ -309,15 +441,19 @@ impl Report {
             Self::Imported(result)
             | Self::ProfileSet(result)
             | Self::BootEntryWritten(result)
+            | Self::Replaced(result)
             | Self::Restored(result) => result.as_ref().err(),
             Self::Evaluated(result) => result.as_ref().err(),
             Self::Built(Err(BuildFailure::Failed(failure))) => Some(failure),
             Self::Built(_) => None,
             Self::Rooted(result) | Self::Checked(result) => result.as_ref().err(),
             Self::Inspected(result) => result.as_ref().err(),
+            Self::Armed(result) => result.as_ref().err(),
             Self::Tested(result) => result.as_ref().err().map(TestFailure::failure),
             Self::Confirmed(confirmation) => confirmation.failure(),
-            Self::ReadBack(_) => None,
+            Self::Claimed(result) => result.as_ref().err(),
+            Self::RolledBack(RollbackEnd::Failed { failure, .. }) => Some(failure),
+            Self::ReadBack(_) | Self::Disarmed(_) | Self::RolledBack(_) => None,
         }
     }
 }
@@ -333,12 +469,17 @@ impl Phase {
             | Self::Rooting { deployment, .. }
             | Self::Inspecting { deployment, .. }
             | Self::Checking { deployment, .. }
+            | Self::Arming { deployment, .. }
             | Self::Testing { deployment, .. }
+            | Self::Replacing { deployment, .. }
             | Self::Confirming { deployment, .. }
+            | Self::Claiming { deployment, .. }
             | Self::SettingProfile { deployment, .. }
             | Self::WritingBootEntry { deployment, .. }
             | Self::ReadingBack { deployment, .. }
-            | Self::Restoring { deployment, .. } => Some(deployment),
+            | Self::Restoring { deployment, .. }
+            | Self::Disarming { deployment, .. }
+            | Self::RollingBack { deployment, .. } => Some(deployment),
         }
     }
 
@@ -352,12 +493,17 @@ impl Phase {
             Self::Rooting { system, .. }
             | Self::Inspecting { system, .. }
             | Self::Checking { system, .. }
+            | Self::Arming { system, .. }
             | Self::Testing { system, .. }
+            | Self::Replacing { system, .. }
             | Self::Confirming { system, .. }
+            | Self::Claiming { system, .. }
             | Self::SettingProfile { system, .. }
             | Self::WritingBootEntry { system, .. }
             | Self::ReadingBack { system, .. }
-            | Self::Restoring { system, .. } => Some(system),
+            | Self::Restoring { system, .. }
+            | Self::Disarming { system, .. }
+            | Self::RollingBack { system, .. } => Some(system),
         }
     }
 
@@ -366,8 +512,13 @@ impl Phase {
         match self {
             Self::Resting
             | Self::Inspecting { .. }
+            | Self::Arming { .. }
+            | Self::Replacing { .. }
             | Self::Confirming { .. }
-            | Self::ReadingBack { .. } => None,
+            | Self::Claiming { .. }
+            | Self::ReadingBack { .. }
+            | Self::Disarming { .. }
+            | Self::RollingBack { .. } => None,
             Self::Importing { .. } => Some(UnitStep::Import),
             Self::Evaluating { .. } => Some(UnitStep::Evaluate),
             Self::Building { .. } => Some(UnitStep::Build),
@@ -388,6 +539,32 @@ impl Phase {
         )
     }
 
+    /// Whether the way back is armed, or may be.
+    pub fn is_guarded(&self) -> bool {
+        match self {
+            Self::Arming { .. }
+            | Self::Testing { .. }
+            | Self::Replacing { .. }
+            | Self::Confirming { .. }
+            | Self::Claiming { .. }
+            | Self::Disarming { .. }
+            | Self::RollingBack { .. } => true,
+            Self::SettingProfile { permission, .. }
+            | Self::WritingBootEntry { permission, .. }
+            | Self::ReadingBack { permission, .. } => {
+                matches!(permission, BootPermission::Confirmed(_))
+            }
+            Self::Restoring { then, .. } => matches!(then, AfterRestore::RollBack(..)),
+            Self::Resting
+            | Self::Importing { .. }
+            | Self::Evaluating { .. }
+            | Self::Building { .. }
+            | Self::Rooting { .. }
+            | Self::Inspecting { .. }
+            | Self::Checking { .. } => false,
+        }
+    }
+
     /// The phase's name in status and journal.
     pub fn name(&self) -> &'static str {
         match self {
@@ -398,18 +575,25 @@ impl Phase {
             Self::Rooting { .. } => "rooting",
             Self::Inspecting { .. } => "inspecting",
             Self::Checking { .. } => "checking",
+            Self::Arming { .. } => "arming",
             Self::Testing { .. } => "testing",
+            Self::Replacing { .. } => "replacing",
             Self::Confirming { .. } => "confirming",
+            Self::Claiming { .. } => "claiming",
             Self::SettingProfile { .. } => "setting-profile",
             Self::WritingBootEntry { .. } => "writing-boot-entry",
             Self::ReadingBack { .. } => "reading-back",
             Self::Restoring { .. } => "restoring",
+            Self::Disarming { .. } => "disarming",
+            Self::RollingBack { .. } => "rolling-back",
         }
     }
 }
 
 impl State {
     /// The work that the phase is waiting for: what a restarted daemon takes up.
+    /// None at rest; nothing is armed, and so nothing is ever rolled back,
+    /// without a system to go back to.
     pub fn work(&self) -> Option<(DeploymentId, Work)> {
         let work = match &self.phase {
             Phase::Resting => return None,
@@ -419,14 +603,23 @@ impl State {
             Phase::Rooting { deployment, system } => {
                 Work::Root(system.clone(), deployment.before.running.clone())
             }
-            Phase::Inspecting { system, .. } => {
-                Work::Inspect(system.clone(), self.known_broken.clone())
+            Phase::Inspecting { deployment, system } => {
+                Work::Inspect(system.clone(), self.forgiven(deployment))
             }
             Phase::Checking { system, way, .. } => Work::Check(system.clone(), way.scope()),
-            Phase::Testing { system, .. } => Work::Test(system.clone()),
-            // No unit is forgiven here: `test` forgets every failure before it
-            // starts anything, so what is failed now, failed in this system.
-            Phase::Confirming { system, .. } => Work::Confirm(system.clone()),
+            Phase::Arming { deployment, system } => Work::Arm(Arming {
+                candidate: deployment.candidate.clone(),
+                toplevel: system.toplevel.clone(),
+                previous: deployment.before.running.clone(),
+            }),
+            Phase::Testing {
+                system, baseline, ..
+            } => Work::Test(system.clone(), baseline.clone()),
+            Phase::Replacing { .. } => Work::Replace,
+            Phase::Confirming {
+                system, baseline, ..
+            } => Work::Confirm(system.clone(), baseline.clone()),
+            Phase::Claiming { .. } => Work::Claim,
             Phase::SettingProfile {
                 system, permission, ..
             } => Work::SetProfile(system.clone(), permission.clone()),
@@ -440,8 +633,30 @@ impl State {
                 previous: previous.clone(),
                 failed: system.toplevel.clone(),
             },
+            Phase::Disarming { .. } => Work::Disarm,
+            Phase::RollingBack {
+                deployment,
+                system,
+                failure,
+                baseline,
+                reboot,
+            } => Work::RollBack(Rollback {
+                asked_by: deployment.candidate.clone(),
+                previous: deployment.before.running.clone()?,
+                candidate: system.toplevel.clone(),
+                baseline: baseline.clone(),
+                ask_remote: failure.code == FailureCode::RemoteLost,
+                may_reboot: *reboot == Reboot::LeadsBack,
+            }),
         };
         let deployment = self.phase.deployment()?;
         Some((deployment.id.clone(), work))
+    }
+
+    fn forgiven(&self, deployment: &Deployment) -> Forgiven {
+        Forgiven {
+            broken: self.known_broken.clone(),
+            lacking: deployment.allowed.clone(),
+        }
     }
 }

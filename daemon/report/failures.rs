@@ -92,6 +92,63 @@ pub fn entry(code: FailureCode) -> Entry {
             "f1ba0ddddd8a89037dd4548d94cd5ae1",
             "the system's own check took too long",
         ),
+        FailureCode::CheckPostponed => (
+            "5a350774acf5543f1ea65a5ef1882780",
+            "the system's own check asked to be run later",
+        ),
+        FailureCode::DaemonMissing => (
+            "e81f50a6d9ff38465c9d9368565685bc",
+            "the system would not run this daemon",
+        ),
+        FailureCode::SshServerMissing => (
+            "3c24755c89f53916df66a64cf20ba8cf",
+            "the system would run no ssh server",
+        ),
+        FailureCode::RemoteMissing => (
+            "27eb10649b7ff4f9a94b2f40039bbc5e",
+            "the system would not follow this remote",
+        ),
+        FailureCode::MachineMismatch => (
+            "d6e8bd40e45990a7929e2ba161d91b04",
+            "the configuration is for another machine",
+        ),
+        FailureCode::Quarantined => (
+            "2df147f83259e6cd19e53535b628182f",
+            "the system failed before and is not activated again",
+        ),
+        FailureCode::GuardianNotArmed => (
+            "134baff40e130fed6d6db9ecfe17842c",
+            "the way back could not be armed, nothing was activated",
+        ),
+        FailureCode::RequiredUnitDown => (
+            "dee321670b08c4486179a79fec260b39",
+            "a required unit is not active after the test",
+        ),
+        FailureCode::SshUnreachable => (
+            "bc1cfe52e3bf0b7f4042591a49029764",
+            "the ssh server does not answer after the test",
+        ),
+        FailureCode::RouteLost => (
+            "4b9101bb72a3e8075db0423367760aa1",
+            "the default route is gone after the test",
+        ),
+        FailureCode::RemoteLost => (
+            "1e9192e69e5e4d5fedea25a9670b9e5c",
+            "the remote cannot be asked after the test",
+        ),
+        FailureCode::ProbeFailed => (
+            "bb7ad794db083ca8b39302a1c92ff92e",
+            "a probe failed after the test",
+        ),
+        FailureCode::DaemonNotReplaced => (
+            "a9a8fd8d60a747d5ab0eee3f5b4d8ee0",
+            "the new system's daemon could not take over",
+        ),
+        FailureCode::GuardianFired => (
+            "80b6f89888c014cf82a765b097df14b6",
+            "the guardian brought the previous system back",
+        ),
+        FailureCode::RollbackFailed => ("1078e6ecba88eaa542a1195033e83d74", "the way back failed"),
         FailureCode::SwitchInhibited => (
             "2b640ec54340aa37436f17c01f999705",
             "a switch inhibitor asks for a reboot",

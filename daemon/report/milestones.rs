@@ -60,6 +60,8 @@ message_ids! {
     SUPERSEDED = "4d328067352ee9e19c2daba6ad7b840b";
     /// Profile and boot entry are being put back.
     RESTORING = "5f0c1d6be7d84f0a8e6f3f7a1b0c92de";
+    /// The previous system is being brought back.
+    ROLLING_BACK = "045af4ed2d8d606e4362a40a299a8dbb";
     /// A deployment goes on after the daemon was restarted.
     RESUMED = "68b2a6e8badca9dd187da14475aa7e41";
     /// A deployment was cut off by a reboot.
@@ -208,6 +210,18 @@ pub fn boot_entry_written(id: &DeploymentId, toplevel: &Toplevel, took: Duration
     );
 }
 
+/// The previous system is brought back.
+pub fn rolling_back(id: &DeploymentId, toplevel: &Toplevel, failure: &Failure) {
+    warn!(
+        message_id = ROLLING_BACK,
+        df_deployment = %id,
+        df_toplevel = %toplevel,
+        df_failure = failure.code.as_str(),
+        df_message = failure.message,
+        "the previous system is brought back"
+    );
+}
+
 /// Profile and boot entry are being put back.
 pub fn restoring(id: &DeploymentId, toplevel: &Toplevel) {
     warn!(
@@ -307,7 +321,11 @@ pub fn ended(finished: &Finished, took: Duration) {
         Outcome::Refused(failure) => ended_untouched(finished, took, failure),
         Outcome::RebootRequired { reason, .. } => ended_untouched(finished, took, reason),
         Outcome::Overridden(failure) => ended_untouched(finished, took, failure),
-        Outcome::Failed(failure) => ended_touched(finished, took, failure),
+        Outcome::Failed(failure)
+        | Outcome::RolledBack(failure)
+        | Outcome::RolledBackByReboot(failure)
+        | Outcome::RollbackFailed(failure)
+        | Outcome::Inconclusive(failure) => ended_touched(finished, took, failure),
     }
 }
 

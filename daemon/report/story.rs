@@ -34,7 +34,9 @@ fn began(branch: &Branch, deployment: &Deployment) {
     let commit = deployment.candidate.commit();
     match deployment.cause {
         Cause::NewCommit => milestones::new_commit(&deployment.id, branch, commit),
-        Cause::Drift => milestones::deployment_started(&deployment.id, commit, deployment.cause),
+        Cause::Drift | Cause::Operator => {
+            milestones::deployment_started(&deployment.id, commit, deployment.cause)
+        }
         Cause::Retry => debug!(df_deployment = %deployment.id, "a deployment is tried again"),
     }
 }
@@ -51,22 +53,30 @@ fn went_on(before: &Phase, after: &Phase, took: Duration) {
         (Phase::Building { .. }, Phase::Rooting { system, .. }) if !quiet => {
             milestones::built(id, &system.toplevel, took);
         }
-        (Phase::Checking { system, .. }, Phase::Testing { .. }) => {
+        (Phase::Checking { system, .. }, Phase::Arming { .. }) => {
             milestones::check_passed(id, &system.toplevel, took);
+        }
+        (Phase::Arming { system, .. }, Phase::Testing { .. }) => {
             milestones::test_started(id, &system.toplevel);
         }
         (Phase::Checking { system, .. }, Phase::SettingProfile { .. }) => {
             milestones::check_passed(id, &system.toplevel, took);
         }
-        (Phase::Testing { system, .. }, Phase::Confirming { .. }) => {
+        (Phase::Testing { system, .. }, Phase::Replacing { .. }) => {
             milestones::activated(id, &system.toplevel, took);
         }
-        (Phase::Confirming { system, .. }, Phase::SettingProfile { .. }) => {
+        (Phase::Confirming { system, .. }, Phase::Claiming { .. }) => {
             milestones::confirmed(id, &system.toplevel, took);
         }
         (Phase::WritingBootEntry { system, .. }, Phase::ReadingBack { .. }) => {
             milestones::boot_entry_written(id, &system.toplevel, took);
         }
+        (
+            _,
+            Phase::RollingBack {
+                system, failure, ..
+            },
+        ) => milestones::rolling_back(id, &system.toplevel, failure),
         (_, Phase::Restoring { system, .. }) => {
             milestones::restoring(id, &system.toplevel);
         }
@@ -185,6 +195,7 @@ impl Drift {
             Condition::Deploying
             | Condition::Refused(_)
             | Condition::Failed(_)
+            | Condition::RolledBack(_)
             | Condition::Retrying(_)
             | Condition::RebootRequired { .. } => {
                 self.is_told = false;

@@ -19,12 +19,17 @@ pub fn phase(name: PhaseName) -> &'static str {
         PhaseName::Rooting => "registering the system as a GC root",
         PhaseName::Inspecting => "looking at the host's health",
         PhaseName::Checking => "running the system's own checks",
+        PhaseName::Arming => "arming the way back",
         PhaseName::Testing => "activating the system for a test",
+        PhaseName::Replacing => "handing over to the new system's daemon",
         PhaseName::Confirming => "watching the host's health",
+        PhaseName::Claiming => "writing the verdict",
         PhaseName::SettingProfile => "setting the profile",
         PhaseName::WritingBootEntry => "writing the boot entry",
         PhaseName::ReadingBack => "reading profile and boot entry back",
         PhaseName::Restoring => "putting profile and boot entry back",
+        PhaseName::Disarming => "disarming the way back",
+        PhaseName::RollingBack => "bringing the previous system back",
     }
 }
 
@@ -39,6 +44,7 @@ pub fn condition(state: ConditionState) -> &'static str {
         ConditionState::Drifted => "drifted",
         ConditionState::Refused => "refused",
         ConditionState::Failed => "failed",
+        ConditionState::RolledBack => "rolled back",
         ConditionState::Retrying => "retrying",
         ConditionState::RebootRequired => "reboot required",
         ConditionState::RemoteUnreachable => "remote unreachable",
@@ -51,7 +57,11 @@ pub fn outcome(name: OutcomeName) -> &'static str {
         OutcomeName::Deployed => "deployed",
         OutcomeName::Unchanged => "was there already",
         OutcomeName::Refused => "refused, nothing was touched",
-        OutcomeName::Failed => "failed, the host was touched",
+        OutcomeName::Failed => "failed while it was written",
+        OutcomeName::RolledBack => "failed, the previous system runs again",
+        OutcomeName::RolledBackByReboot => "failed, a reboot brought the previous system back",
+        OutcomeName::RollbackFailed => "failed, and so did the way back",
+        OutcomeName::Inconclusive => "was rolled back without a verdict",
         OutcomeName::RebootRequired => "needs a reboot",
         OutcomeName::Superseded => "gave way to a newer commit",
         OutcomeName::Overridden => "was overridden by a manual switch",
@@ -69,12 +79,17 @@ pub fn status_line(phase: &Phase, condition: &Condition) -> String {
         | PhaseName::Rooting
         | PhaseName::Inspecting
         | PhaseName::Checking
+        | PhaseName::Arming
         | PhaseName::Testing
+        | PhaseName::Replacing
         | PhaseName::Confirming
+        | PhaseName::Claiming
         | PhaseName::SettingProfile
         | PhaseName::WritingBootEntry
         | PhaseName::ReadingBack
-        | PhaseName::Restoring => match condition.state {
+        | PhaseName::Restoring
+        | PhaseName::Disarming
+        | PhaseName::RollingBack => match condition.state {
             // A deployment that stands still.
             ConditionState::Waiting => at_rest(),
             ConditionState::Starting
@@ -83,6 +98,7 @@ pub fn status_line(phase: &Phase, condition: &Condition) -> String {
             | ConditionState::Drifted
             | ConditionState::Refused
             | ConditionState::Failed
+            | ConditionState::RolledBack
             | ConditionState::Retrying
             | ConditionState::RebootRequired
             | ConditionState::RemoteUnreachable => {
@@ -155,6 +171,10 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
         ),
         ConditionState::Failed => (
             format!("The deployment of {target} failed after it had touched the host: {cause}."),
+            hint,
+        ),
+        ConditionState::RolledBack => (
+            format!("{target} was activated, failed, and the system before runs again: {cause}."),
             hint,
         ),
         ConditionState::Retrying => (

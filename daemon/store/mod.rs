@@ -3,5 +3,7 @@
 //! In: plain data. Out: the same, after any crash. Must not: decide.
 
 pub mod ledger;
+pub mod token;
+pub mod record;
 pub mod snapshot;
 pub mod lock;

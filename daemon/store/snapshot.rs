@@ -187,10 +187,16 @@ pub enum PhaseName {
     Inspecting,
     /// The closure's own checks run.
     Checking,
+    /// The way back is armed.
+    Arming,
     /// `switch-to-configuration test` runs.
     Testing,
+    /// The new system's daemon takes over.
+    Replacing,
     /// The host has to be healthy for the confirm window.
     Confirming,
+    /// The verdict is written.
+    Claiming,
     /// The profile is set.
     SettingProfile,
     /// `switch-to-configuration boot` runs.
@@ -199,6 +205,10 @@ pub enum PhaseName {
     ReadingBack,
     /// Profile and boot entry are put back.
     Restoring,
+    /// The way back is disarmed.
+    Disarming,
+    /// The previous system is brought back.
+    RollingBack,
 }
 
 /// The one answer to "is this host what the remote asks for, and if not, why".
@@ -232,6 +242,8 @@ pub enum ConditionState {
     Refused,
     /// A deployment failed after it had touched the host.
     Failed,
+    /// The commit was activated, failed, and the previous system runs again.
+    RolledBack,
     /// A deployment failed for a reason that may pass; it is tried again.
     Retrying,
     /// The system needs a reboot.
@@ -277,8 +289,16 @@ pub enum OutcomeName {
     Unchanged,
     /// Nothing on the host was touched.
     Refused,
-    /// Something on the host was touched and is not what was asked for.
+    /// Profile or boot entry were touched and are not what was asked for.
     Failed,
+    /// The system was activated and failed; the previous one runs again.
+    RolledBack,
+    /// The same, and it took a reboot.
+    RolledBackByReboot,
+    /// The system was activated and failed, and so did the way back.
+    RollbackFailed,
+    /// The remote was silent for the new system and for the previous one.
+    Inconclusive,
     /// The system needs a reboot.
     RebootRequired,
     /// A newer commit came first.
@@ -294,6 +314,10 @@ impl From<&Outcome> for OutcomeName {
             Outcome::Unchanged => Self::Unchanged,
             Outcome::Refused(_) => Self::Refused,
             Outcome::Failed(_) => Self::Failed,
+            Outcome::RolledBack(_) => Self::RolledBack,
+            Outcome::RolledBackByReboot(_) => Self::RolledBackByReboot,
+            Outcome::RollbackFailed(_) => Self::RollbackFailed,
+            Outcome::Inconclusive(_) => Self::Inconclusive,
             Outcome::RebootRequired { .. } => Self::RebootRequired,
             Outcome::Superseded => Self::Superseded,
             Outcome::Overridden(_) => Self::Overridden,

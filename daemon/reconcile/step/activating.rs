@@ -1,242 +1,245 @@
-//! From a rooted toplevel to a running system that was seen healthy.
-
-use std::collections::BTreeSet;
+//! From an armed way back to a system that ran, was seen healthy, and was
+//! claimed before the guardian acted.
+//!
+//! In: how arming, `test`, the daemon's replacement, the confirm window and
+//! the claim ended. Out: the boot entry's permission, or the way back. Must
+//! not: end a deployment while the guardian is armed.
 
 use super::super::permission::{BootPermission, BootWithoutTest, Confirmed};
-use super::super::recover::{MOST_INTERRUPTIONS, too_often};
-use super::super::state::{Context, Effect, Phase, State, Step, Way};
+use super::super::state::{AfterDisarm, Context, Effect, Phase, Reboot, State, Step};
+use super::checking::override_by;
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::stage::{Confirmation, Inspection, TestFailure, UnitStep};
-use crate::model::system::{Observed, Toplevel};
+use crate::model::health::Baseline;
+use crate::model::rollback::Verdict;
+use crate::model::stage::{Claim, Confirmation, TestFailure, UnitStep};
+use crate::model::system::Observed;
 
-pub(super) fn inspecting(
+/// A deployment whose system is being activated, and what the host was before.
+#[derive(Clone, Debug)]
+pub(super) struct Activation {
+    pub(super) deployment: Deployment,
+    pub(super) system: System,
+    pub(super) baseline: Baseline,
+}
+
+pub(super) fn arming(
     state: State,
     deployment: Deployment,
     system: System,
-    result: Result<Inspection, Failure>,
+    result: Result<Baseline, Failure>,
     context: &Context<'_>,
 ) -> Step {
-    let inspection = match result {
-        Ok(inspection) => inspection,
+    match result {
+        Ok(baseline) => {
+            let phase = Phase::Testing {
+                deployment,
+                system,
+                baseline,
+            };
+            enter(state, phase, None)
+        }
         Err(failure) => {
+            let dismiss = Some(Effect::Dismiss(deployment.id.clone()));
             let outcome = Outcome::Refused(failure);
-            return end(state, deployment, system, outcome, None, context);
+            let toplevel = Some(system.toplevel);
+            finish(state, deployment, toplevel, outcome, dismiss, context)
         }
-    };
-    if let Some(failure) = override_by(&deployment, &system, &inspection.observed) {
-        let outcome = Outcome::Overridden(failure);
-        return end(state, deployment, system, outcome, None, context);
     }
-    let way = match inspection.reboot_required {
-        None => Way::Test,
-        Some(reason) => {
-            match BootWithoutTest::by_policy(context.policy.on_reboot_required, reason) {
-                Ok(proof) => Way::Boot(BootPermission::BootWithoutTest(proof)),
-                Err(reason) => {
-                    return needs_reboot(state, deployment, system, reason, None, context);
-                }
-            }
-        }
-    };
-    let phase = Phase::Checking {
-        deployment,
-        system,
-        way,
-    };
-    enter(state, phase, None)
-}
-
-/// Somebody activated another system since the deployment began, or set the
-/// profile to one: theirs stays.
-fn override_by(deployment: &Deployment, system: &System, observed: &Observed) -> Option<Failure> {
-    let before = &deployment.before;
-    let profiles = (before.profile_toplevel(), observed.profile_toplevel());
-    let running = (before.running.as_ref(), observed.running.as_ref());
-    let is_theirs = |(before, now)| now != before && now != Some(&system.toplevel);
-    let (what, (before, now)) = if is_theirs(running) {
-        ("running system", running)
-    } else if is_theirs(profiles) {
-        ("profile", profiles)
-    } else {
-        return None;
-    };
-    Some(Failure::new(
-        FailureCode::Overridden,
-        format!(
-            "the {what} changed while the deployment was prepared: expected {}, found {}",
-            name(before),
-            name(now),
-        ),
-        "What was set by hand stays until the next new commit.",
-    ))
-}
-
-fn name(toplevel: Option<&Toplevel>) -> String {
-    toplevel.map_or_else(|| "none".to_owned(), ToString::to_string)
-}
-
-pub(super) fn checking(
-    state: State,
-    deployment: Deployment,
-    system: System,
-    way: Way,
-    result: Result<Observed, Failure>,
-    context: &Context<'_>,
-) -> Step {
-    let release = Some(Effect::Release(UnitStep::Check));
-    // The checks may take minutes, and what follows changes the host.
-    let outcome = match result {
-        Ok(observed) => override_by(&deployment, &system, &observed).map(Outcome::Overridden),
-        Err(failure) => Some(Outcome::Refused(failure)),
-    };
-    if let Some(outcome) = outcome {
-        return end(state, deployment, system, outcome, release, context);
-    }
-    let phase = match way {
-        Way::Test => Phase::Testing { deployment, system },
-        Way::Boot(permission) => Phase::SettingProfile {
-            deployment,
-            system,
-            permission,
-        },
-    };
-    enter(state, phase, release)
 }
 
 pub(super) fn testing(
     state: State,
-    deployment: Deployment,
-    system: System,
+    activation: Activation,
     result: Result<(), TestFailure>,
     context: &Context<'_>,
 ) -> Step {
     let release = Some(Effect::Release(UnitStep::Test));
     match result {
-        Ok(()) => enter(state, Phase::Confirming { deployment, system }, release),
+        Ok(()) => {
+            let Activation {
+                deployment,
+                system,
+                baseline,
+            } = activation;
+            let phase = Phase::Replacing {
+                deployment,
+                system,
+                baseline,
+            };
+            enter(state, phase, release)
+        }
         Err(TestFailure::Untouched(failure)) => {
-            let outcome = Outcome::Refused(failure);
-            end(state, deployment, system, outcome, release, context)
+            let then = AfterDisarm::End(Outcome::Refused(failure));
+            disarm(state, activation, then, release)
         }
         Err(TestFailure::RebootRequired(reason)) => {
             let policy = context.policy.on_reboot_required;
-            match BootWithoutTest::by_policy(policy, reason) {
-                Ok(proof) => {
-                    let phase = Phase::SettingProfile {
-                        deployment,
-                        system,
-                        permission: BootPermission::BootWithoutTest(proof),
-                    };
-                    enter(state, phase, release)
-                }
-                Err(reason) => needs_reboot(state, deployment, system, reason, release, context),
-            }
+            let then = match BootWithoutTest::by_policy(policy, reason) {
+                Ok(proof) => AfterDisarm::Write(BootPermission::BootWithoutTest(proof)),
+                Err(reason) => AfterDisarm::End(Outcome::RebootRequired {
+                    reason,
+                    entry_written: false,
+                }),
+            };
+            disarm(state, activation, then, release)
         }
-        Err(TestFailure::Touched {
-            failure,
-            failed_units,
-        }) => broke(
-            state,
-            deployment,
-            system,
-            failure,
-            failed_units,
-            release,
-            context,
-        ),
+        Err(TestFailure::Touched { failure, .. }) => roll_back(state, activation, failure, release),
     }
 }
 
-pub(super) fn confirming(
-    state: State,
-    deployment: Deployment,
-    system: System,
-    confirmation: Confirmation,
-    context: &Context<'_>,
-) -> Step {
-    match confirmation {
-        Confirmation::Healthy => {
-            let phase = Phase::SettingProfile {
+pub(super) fn replacing(state: State, activation: Activation, result: Result<(), Failure>) -> Step {
+    match result {
+        Ok(()) => {
+            let Activation {
                 deployment,
                 system,
-                permission: BootPermission::Confirmed(Confirmed::seen_healthy()),
+                baseline,
+            } = activation;
+            let phase = Phase::Confirming {
+                deployment,
+                system,
+                baseline,
             };
             enter(state, phase, None)
         }
-        Confirmation::Unhealthy {
-            failure,
-            failed_units,
-        } => broke(
-            state,
-            deployment,
-            system,
-            failure,
-            failed_units,
-            None,
-            context,
-        ),
-        Confirmation::Overridden(failure) => {
-            let outcome = Outcome::Overridden(failure);
-            end(state, deployment, system, outcome, None, context)
-        }
-        Confirmation::Unknown(failure) => {
-            let outcome = Outcome::Failed(unless_too_often(&deployment, failure));
-            end(state, deployment, system, outcome, None, context)
-        }
+        Err(failure) => roll_back(state, activation, failure, None),
     }
 }
 
-/// The activation left the host worse; the units it broke are remembered, so
-/// that a fix is not refused because of them.
-fn broke(
-    mut state: State,
-    deployment: Deployment,
-    system: System,
-    failure: Failure,
-    failed_units: BTreeSet<String>,
-    release: Option<Effect>,
-    context: &Context<'_>,
-) -> Step {
-    state.known_broken.extend(failed_units);
-    let outcome = Outcome::Failed(unless_too_often(&deployment, failure));
-    end(state, deployment, system, outcome, release, context)
-}
-
-/// A host that goes down in the middle of an activation may do so because of
-/// it: tried once more after the boot, and then not again.
-fn unless_too_often(deployment: &Deployment, failure: Failure) -> Failure {
-    let goes_down = failure.code == FailureCode::HostBusy;
-    if goes_down && deployment.interruptions >= MOST_INTERRUPTIONS {
-        too_often()
-    } else {
-        failure
+pub(super) fn confirming(state: State, activation: Activation, confirmation: Confirmation) -> Step {
+    match confirmation {
+        Confirmation::Healthy => {
+            let Activation {
+                deployment,
+                system,
+                baseline,
+            } = activation;
+            let phase = Phase::Claiming {
+                deployment,
+                system,
+                baseline,
+            };
+            enter(state, phase, None)
+        }
+        Confirmation::Overridden(failure) => overridden(state, activation, failure),
+        Confirmation::Unhealthy { failure, .. }
+        | Confirmation::GuardianActs(failure)
+        | Confirmation::Unknown(failure) => roll_back(state, activation, failure, None),
     }
 }
 
-fn needs_reboot(
+pub(super) fn claiming(
     state: State,
-    deployment: Deployment,
-    system: System,
-    reason: Failure,
-    release: Option<Effect>,
-    context: &Context<'_>,
+    activation: Activation,
+    result: Result<Claim, Failure>,
 ) -> Step {
-    let outcome = Outcome::RebootRequired {
-        reason,
-        entry_written: false,
+    let claim = match result {
+        Ok(claim) => claim,
+        Err(failure) => return roll_back(state, activation, failure, None),
     };
-    end(state, deployment, system, outcome, release, context)
+    match claim.verdict {
+        Verdict::RollBack => roll_back(state, activation, guardian_fired(), None),
+        Verdict::Commit => match overridden_meanwhile(&activation, &claim.observed) {
+            Some(failure) => overridden(state, activation, failure),
+            None => {
+                let phase = Phase::SettingProfile {
+                    deployment: activation.deployment,
+                    system: activation.system,
+                    permission: BootPermission::Confirmed(Confirmed::seen_healthy()),
+                    baseline: activation.baseline,
+                };
+                enter(state, phase, None)
+            }
+        },
+    }
 }
 
-fn end(
+/// Somebody switched, or set the profile, while the system was watched.
+fn overridden_meanwhile(activation: &Activation, observed: &Observed) -> Option<Failure> {
+    let mut before = activation.deployment.clone();
+    // What runs since `test` is ours.
+    before.before.running = Some(activation.system.toplevel.clone());
+    override_by(&before, &activation.system, observed)
+}
+
+fn overridden(state: State, activation: Activation, failure: Failure) -> Step {
+    let then = AfterDisarm::End(Outcome::Overridden(failure));
+    disarm(state, activation, then, None)
+}
+
+pub(super) fn disarm(
     state: State,
-    deployment: Deployment,
-    system: System,
-    outcome: Outcome,
+    activation: Activation,
+    then: AfterDisarm,
     release: Option<Effect>,
+) -> Step {
+    let phase = Phase::Disarming {
+        deployment: activation.deployment,
+        system: activation.system,
+        then,
+        baseline: activation.baseline,
+    };
+    enter(state, phase, release)
+}
+
+pub(super) fn disarmed(
+    state: State,
+    activation: Activation,
+    then: AfterDisarm,
+    verdict: Verdict,
     context: &Context<'_>,
 ) -> Step {
-    let toplevel = Some(system.toplevel);
-    finish(state, deployment, toplevel, outcome, release, context)
+    if verdict == Verdict::RollBack {
+        return roll_back(state, activation, guardian_fired(), None);
+    }
+    let Activation {
+        deployment,
+        system,
+        baseline,
+    } = activation;
+    let dismiss = Some(Effect::Dismiss(deployment.id.clone()));
+    match then {
+        AfterDisarm::End(outcome) => {
+            let toplevel = Some(system.toplevel);
+            finish(state, deployment, toplevel, outcome, dismiss, context)
+        }
+        AfterDisarm::Write(permission) => {
+            let phase = Phase::SettingProfile {
+                deployment,
+                system,
+                permission,
+                baseline,
+            };
+            enter(state, phase, dismiss)
+        }
+    }
+}
+
+pub(super) fn roll_back(
+    state: State,
+    activation: Activation,
+    failure: Failure,
+    release: Option<Effect>,
+) -> Step {
+    let phase = Phase::RollingBack {
+        deployment: activation.deployment,
+        system: activation.system,
+        failure,
+        baseline: activation.baseline,
+        reboot: Reboot::LeadsBack,
+    };
+    enter(state, phase, release)
+}
+
+/// The guardian was first.
+pub(in super::super) fn guardian_fired() -> Failure {
+    Failure::new(
+        FailureCode::GuardianFired,
+        "nobody had confirmed the system by the guardian's deadline, so it brought the previous \
+         one back",
+        "Read the journal of deploy-flake.service and of deploy-flake-guardian.service around \
+         that time: the daemon was dead, hung, or could not start in the new system.",
+    )
 }

@@ -1,17 +1,20 @@
-//! From a confirmed system to its boot entry, or back to the entry before.
+//! From a confirmed system to its boot entry, or back: entry, profile, and the
+//! running system.
 
 use super::super::permission::BootPermission;
-use super::super::state::{AfterRestore, Context, Effect, Phase, State, Step};
+use super::super::recover::{MOST_INTERRUPTIONS, too_often};
+use super::super::state::{AfterDisarm, AfterRestore, Context, Effect, Phase, Reboot, State, Step};
+use super::activating::{Activation, disarm, roll_back};
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::stage::UnitStep;
+use crate::model::health::Reachability;
+use crate::model::stage::{RollbackEnd, UnitStep};
 use crate::model::system::{DefaultEntry, Observed};
 
 pub(super) fn setting_profile(
     state: State,
-    deployment: Deployment,
-    system: System,
+    activation: Activation,
     permission: BootPermission,
     result: Result<(), Failure>,
     context: &Context<'_>,
@@ -20,20 +23,20 @@ pub(super) fn setting_profile(
     match result {
         Ok(()) => {
             let phase = Phase::WritingBootEntry {
-                deployment,
-                system,
+                deployment: activation.deployment,
+                system: activation.system,
                 permission,
+                baseline: activation.baseline,
             };
             enter(state, phase, release)
         }
-        Err(failure) => put_back(state, deployment, system, failure, release, context),
+        Err(failure) => put_back(state, activation, &permission, failure, release, context),
     }
 }
 
 pub(super) fn writing_boot_entry(
     state: State,
-    deployment: Deployment,
-    system: System,
+    activation: Activation,
     permission: BootPermission,
     result: Result<(), Failure>,
     context: &Context<'_>,
@@ -42,38 +45,47 @@ pub(super) fn writing_boot_entry(
     match result {
         Ok(()) => {
             let phase = Phase::ReadingBack {
-                deployment,
-                system,
+                deployment: activation.deployment,
+                system: activation.system,
                 permission,
+                baseline: activation.baseline,
             };
             enter(state, phase, release)
         }
-        Err(failure) => put_back(state, deployment, system, failure, release, context),
+        Err(failure) => put_back(state, activation, &permission, failure, release, context),
     }
 }
 
 pub(super) fn reading_back(
     state: State,
-    deployment: Deployment,
-    system: System,
+    activation: Activation,
     permission: BootPermission,
     observed: &Observed,
     context: &Context<'_>,
 ) -> Step {
-    if !observed.boots(&system.toplevel) {
-        let failure = mismatch(&system, observed);
-        return put_back(state, deployment, system, failure, None, context);
+    let toplevel = &activation.system.toplevel;
+    if !observed.boots(toplevel) {
+        let failure = mismatch(&activation.system, observed);
+        return put_back(state, activation, &permission, failure, None, context);
     }
-    let runs = observed.running.as_ref() == Some(&system.toplevel);
-    let outcome = match permission {
-        BootPermission::BootWithoutTest(proof) if !runs => Outcome::RebootRequired {
-            reason: proof.reason().clone(),
-            entry_written: true,
-        },
-        BootPermission::BootWithoutTest(_) | BootPermission::Confirmed(_) => Outcome::Deployed,
-    };
-    let toplevel = Some(system.toplevel);
-    finish(state, deployment, toplevel, outcome, None, context)
+    let runs = observed.running.as_ref() == Some(toplevel);
+    match permission {
+        BootPermission::Confirmed(_) => {
+            let then = AfterDisarm::End(Outcome::Deployed);
+            disarm(state, activation, then, None)
+        }
+        BootPermission::BootWithoutTest(proof) => {
+            let outcome = if runs {
+                Outcome::Deployed
+            } else {
+                Outcome::RebootRequired {
+                    reason: proof.reason().clone(),
+                    entry_written: true,
+                }
+            };
+            end(state, activation, outcome, None, context)
+        }
+    }
 }
 
 fn mismatch(system: &System, observed: &Observed) -> Failure {
@@ -97,30 +109,41 @@ fn mismatch(system: &System, observed: &Observed) -> Failure {
 }
 
 /// Leads profile and default entry back to what they were, if they were
-/// anything; without a previous generation there is no way back to write.
+/// anything, and then the running system, if it was activated.
 fn put_back(
     state: State,
-    deployment: Deployment,
-    system: System,
+    activation: Activation,
+    permission: &BootPermission,
     failure: Failure,
     release: Option<Effect>,
     context: &Context<'_>,
 ) -> Step {
-    match deployment.before.profile.clone() {
-        Some(previous) if previous.toplevel != system.toplevel => {
+    let was_activated = matches!(permission, BootPermission::Confirmed(_));
+    let previous = activation.deployment.before.profile.clone();
+    match previous.filter(|previous| previous.toplevel != activation.system.toplevel) {
+        Some(previous) => {
+            let then = if was_activated {
+                AfterRestore::RollBack(failure, activation.baseline)
+            } else {
+                AfterRestore::Fail(failure)
+            };
             let phase = Phase::Restoring {
-                deployment,
-                system,
+                deployment: activation.deployment,
+                system: activation.system,
                 previous,
-                then: AfterRestore::Fail(failure),
+                then,
             };
             enter(state, phase, release)
         }
-        Some(_) | None => {
-            let outcome = Outcome::Failed(failure);
-            let toplevel = Some(system.toplevel);
-            finish(state, deployment, toplevel, outcome, release, context)
-        }
+        // Without a previous generation there is no way back to write.
+        None if was_activated => roll_back(state, activation, failure, release),
+        None => end(
+            state,
+            activation,
+            Outcome::Failed(failure),
+            release,
+            context,
+        ),
     }
 }
 
@@ -137,19 +160,97 @@ pub(super) fn restored(
         (Ok(()), AfterRestore::Repeat) => {
             return enter(state, Phase::Inspecting { deployment, system }, release);
         }
+        (result, AfterRestore::RollBack(failure, baseline)) => {
+            let (failure, reboot) = match result {
+                Ok(()) => (failure, Reboot::LeadsBack),
+                Err(also) => (both(failure, &also), Reboot::LeadsAstray),
+            };
+            let phase = Phase::RollingBack {
+                deployment,
+                system,
+                failure,
+                baseline,
+                reboot,
+            };
+            return enter(state, phase, release);
+        }
         (Ok(()), AfterRestore::Fail(failure)) | (Err(failure), AfterRestore::Repeat) => failure,
-        (Err(also), AfterRestore::Fail(failure)) => Failure {
-            message: format!("{}; and {}", failure.message, also.message),
-            hint: also.hint,
-            ..failure.with_more(&also.detail)
-        },
+        (Err(also), AfterRestore::Fail(failure)) => both(failure, &also),
     };
     let toplevel = Some(system.toplevel);
+    let outcome = Outcome::Failed(failure);
+    finish(state, deployment, toplevel, outcome, release, context)
+}
+
+/// One failure after another: the later one says what to do.
+fn both(failure: Failure, also: &Failure) -> Failure {
+    Failure {
+        message: format!("{}; and {}", failure.message, also.message),
+        hint: also.hint.clone(),
+        ..failure.with_more(&also.detail)
+    }
+}
+
+/// The way back came to its end.
+pub(super) fn rolled_back(
+    mut state: State,
+    deployment: Deployment,
+    system: System,
+    failure: Failure,
+    end: RollbackEnd,
+    context: &Context<'_>,
+) -> Step {
+    let failure = unless_too_often(&deployment, failure);
+    let outcome = match end {
+        RollbackEnd::RolledBack { remote } if is_nobodys_fault(&failure, &remote) => {
+            Outcome::Inconclusive(failure)
+        }
+        RollbackEnd::RolledBack { .. } => Outcome::RolledBack(failure),
+        RollbackEnd::Failed {
+            failure: also,
+            failed_units,
+        } => {
+            state.known_broken.extend(failed_units);
+            Outcome::RollbackFailed(both(failure, &also))
+        }
+        RollbackEnd::Overridden(failure) => Outcome::Overridden(failure),
+    };
+    let dismiss = Some(Effect::Dismiss(deployment.id.clone()));
+    let toplevel = Some(system.toplevel);
+    finish(state, deployment, toplevel, outcome, dismiss, context)
+}
+
+/// Whether the commit is not to blame: the host was going down, or the remote
+/// is as silent for the previous system.
+fn is_nobodys_fault(failure: &Failure, remote: &Reachability) -> bool {
+    let is_silent = matches!(remote, Reachability::Unreachable(_));
+    failure.code == FailureCode::HostBusy || (failure.code == FailureCode::RemoteLost && is_silent)
+}
+
+/// A host that goes down in the middle of an activation may do so because of
+/// it: tried once more after the boot, and then not again.
+fn unless_too_often(deployment: &Deployment, failure: Failure) -> Failure {
+    let goes_down = failure.code == FailureCode::HostBusy;
+    if goes_down && deployment.interruptions >= MOST_INTERRUPTIONS {
+        too_often()
+    } else {
+        failure
+    }
+}
+
+fn end(
+    state: State,
+    activation: Activation,
+    outcome: Outcome,
+    release: Option<Effect>,
+    context: &Context<'_>,
+) -> Step {
+    let toplevel = Some(activation.system.toplevel);
     finish(
         state,
-        deployment,
+        activation.deployment,
         toplevel,
-        Outcome::Failed(failure),
+        outcome,
         release,
         context,
     )

@@ -10,7 +10,7 @@ use crate::model::failure::FailureClass;
 use crate::model::system::Toplevel;
 
 /// Ends a deployment and rests.
-pub(super) fn finish(
+pub(in super::super) fn finish(
     mut state: State,
     deployment: Deployment,
     toplevel: Option<Toplevel>,
@@ -20,6 +20,10 @@ pub(super) fn finish(
 ) -> Step {
     if matches!(outcome, Outcome::Deployed | Outcome::Unchanged) {
         state.known_broken.clear();
+    }
+    if let Some(toplevel) = &toplevel {
+        let now = context.now.wall;
+        state.quarantine.learn(&deployment, toplevel, &outcome, now);
     }
     state.retry = next_retry(&state, &deployment, &outcome, context);
     state.phase = Phase::Resting;
@@ -50,7 +54,12 @@ fn next_retry(
             context.random,
         ))
     };
+    let is_held = matches!(
+        outcome,
+        Outcome::RolledBack(_) | Outcome::RolledBackByReboot(_) | Outcome::RollbackFailed(_)
+    );
     match outcome.failure()?.class {
+        _ if is_held => None,
         FailureClass::Deterministic => None,
         // The host may be mended at any time: always after the same while.
         FailureClass::Host => again(1),

@@ -8,14 +8,19 @@
 
 mod resting;
 mod preparing;
+mod checking;
 mod activating;
 mod committing;
 mod finish;
 #[cfg(test)]
 mod tests;
 
+use self::activating::Activation;
+pub(super) use self::activating::guardian_fired;
+pub(super) use self::finish::finish;
 use super::state::{Context, Effect, Event, Phase, Report, State, Step};
-use crate::model::deployment::DeploymentId;
+use crate::model::deployment::{Deployment, DeploymentId, System};
+use crate::model::health::Baseline;
 
 /// Takes the state one event further.
 pub fn step(state: State, event: Event, context: &Context<'_>) -> Step {
@@ -52,7 +57,7 @@ fn completed(
             preparing::rooting(state, deployment, system, result, context)
         }
         (Phase::Inspecting { deployment, system }, Report::Inspected(result)) => {
-            activating::inspecting(state, deployment, system, result, context)
+            checking::inspecting(state, deployment, system, result, context)
         }
         (
             Phase::Checking {
@@ -61,37 +66,108 @@ fn completed(
                 way,
             },
             Report::Checked(result),
-        ) => activating::checking(state, deployment, system, way, result, context),
-        (Phase::Testing { deployment, system }, Report::Tested(result)) => {
-            activating::testing(state, deployment, system, result, context)
+        ) => checking::checking(state, deployment, system, way, result, context),
+        (Phase::Arming { deployment, system }, Report::Armed(result)) => {
+            activating::arming(state, deployment, system, result, context)
         }
-        (Phase::Confirming { deployment, system }, Report::Confirmed(confirmation)) => {
-            activating::confirming(state, deployment, system, confirmation, context)
-        }
+        (
+            Phase::Testing {
+                deployment,
+                system,
+                baseline,
+            },
+            Report::Tested(result),
+        ) => activating::testing(
+            state,
+            activation(deployment, system, baseline),
+            result,
+            context,
+        ),
+        (
+            Phase::Replacing {
+                deployment,
+                system,
+                baseline,
+            },
+            Report::Replaced(result),
+        ) => activating::replacing(state, activation(deployment, system, baseline), result),
+        (
+            Phase::Confirming {
+                deployment,
+                system,
+                baseline,
+            },
+            Report::Confirmed(confirmation),
+        ) => activating::confirming(
+            state,
+            activation(deployment, system, baseline),
+            confirmation,
+        ),
+        (
+            Phase::Claiming {
+                deployment,
+                system,
+                baseline,
+            },
+            Report::Claimed(result),
+        ) => activating::claiming(state, activation(deployment, system, baseline), result),
         (
             Phase::SettingProfile {
                 deployment,
                 system,
                 permission,
+                baseline,
             },
             Report::ProfileSet(result),
-        ) => committing::setting_profile(state, deployment, system, permission, result, context),
+        ) => {
+            let activation = activation(deployment, system, baseline);
+            committing::setting_profile(state, activation, permission, result, context)
+        }
         (
             Phase::WritingBootEntry {
                 deployment,
                 system,
                 permission,
+                baseline,
             },
             Report::BootEntryWritten(result),
-        ) => committing::writing_boot_entry(state, deployment, system, permission, result, context),
+        ) => {
+            let activation = activation(deployment, system, baseline);
+            committing::writing_boot_entry(state, activation, permission, result, context)
+        }
         (
             Phase::ReadingBack {
                 deployment,
                 system,
                 permission,
+                baseline,
             },
             Report::ReadBack(observed),
-        ) => committing::reading_back(state, deployment, system, permission, &observed, context),
+        ) => {
+            let activation = activation(deployment, system, baseline);
+            committing::reading_back(state, activation, permission, &observed, context)
+        }
+        (
+            Phase::Disarming {
+                deployment,
+                system,
+                then,
+                baseline,
+            },
+            Report::Disarmed(verdict),
+        ) => {
+            let activation = activation(deployment, system, baseline);
+            activating::disarmed(state, activation, then, verdict, context)
+        }
+        (
+            Phase::RollingBack {
+                deployment,
+                system,
+                failure,
+                ..
+            },
+            Report::RolledBack(end),
+        ) => committing::rolled_back(state, deployment, system, failure, end, context),
         (
             Phase::Restoring {
                 deployment,
@@ -106,6 +182,14 @@ fn completed(
             state.phase = phase;
             stale(state)
         }
+    }
+}
+
+fn activation(deployment: Deployment, system: System, baseline: Baseline) -> Activation {
+    Activation {
+        deployment,
+        system,
+        baseline,
     }
 }
 

@@ -1,8 +1,9 @@
 //! From the commit to a rooted toplevel: nothing on the host is touched.
 
+use super::super::quarantine;
 use super::super::state::{Context, Effect, Phase, State, Step};
 use super::{enter, finish::finish};
-use crate::model::deployment::{Deployment, Outcome, Resolved, System};
+use crate::model::deployment::{Cause, Deployment, Outcome, Resolved, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::stage::{BuildFailure, UnitStep};
 use crate::model::system::{Derivation, Observed, Toplevel};
@@ -117,19 +118,37 @@ pub(super) fn rooting(
                 context,
             )
         }
-        Ok(_) => enter(state, Phase::Inspecting { deployment, system }, release),
-        Err(failure) => {
-            let outcome = Outcome::Refused(failure);
-            finish(
-                state,
-                deployment,
-                Some(system.toplevel),
-                outcome,
-                release,
-                context,
-            )
-        }
+        Ok(_) => match quarantined(&state, &deployment, &system) {
+            None => enter(state, Phase::Inspecting { deployment, system }, release),
+            Some(failure) => refuse_built(state, deployment, system, failure, release, context),
+        },
+        Err(failure) => refuse_built(state, deployment, system, failure, release, context),
     }
+}
+
+/// Why a toplevel that failed before is not activated, unless an operator says
+/// so.
+fn quarantined(state: &State, deployment: &Deployment, system: &System) -> Option<Failure> {
+    if deployment.cause == Cause::Operator {
+        return None;
+    }
+    let held = state
+        .quarantine
+        .holds(&system.toplevel, &deployment.settings)?;
+    Some(quarantine::refusal(held))
+}
+
+fn refuse_built(
+    state: State,
+    deployment: Deployment,
+    system: System,
+    failure: Failure,
+    release: Option<Effect>,
+    context: &Context<'_>,
+) -> Step {
+    let outcome = Outcome::Refused(failure);
+    let toplevel = Some(system.toplevel);
+    finish(state, deployment, toplevel, outcome, release, context)
 }
 
 fn refuse(

@@ -1,7 +1,9 @@
 //! What a look leads to, in any phase.
 
+use std::collections::BTreeSet;
+
 use super::super::select::{self, Decision};
-use super::super::state::{Context, Effect, Look, Phase, State, Step};
+use super::super::state::{Context, Demand, Effect, Look, Phase, State, Step};
 use super::{enter, finish::finish, stale};
 use crate::model::deployment::{Cause, Deployment, Outcome, Resolved};
 use crate::model::failure::FailureCode;
@@ -46,6 +48,9 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
             if let Some(last) = &mut state.last {
                 last.outcome = Outcome::Deployed;
                 last.finished = context.now;
+                if let Some(toplevel) = &last.toplevel {
+                    state.quarantine.lift(toplevel);
+                }
             }
             state.retry = None;
             state.known_broken.clear();
@@ -58,6 +63,10 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
         Decision::Deploy(candidate, cause) => {
             let mut deployment = deployment(candidate, cause, &look.observed, 0, context);
             deployment.interruptions = interruptions(&state, &deployment);
+            if let Demand::Retry { allowed } = &look.demand {
+                deployment.cause = Cause::Operator;
+                deployment.allowed.clone_from(allowed);
+            }
             let phase = first_phase(&state, deployment);
             enter(state, phase, None)
         }
@@ -110,6 +119,7 @@ fn deployment(
         interruptions: 0,
         superseded_before,
         reevaluations: 0,
+        allowed: BTreeSet::new(),
     }
 }
 
@@ -118,7 +128,7 @@ fn deployment(
 fn interruptions(state: &State, next: &Deployment) -> u32 {
     let before = state.last.as_ref().filter(|last| {
         last.deployment.candidate == next.candidate
-            && matches!(&last.outcome, Outcome::Failed(failure) if failure.code == FailureCode::HostBusy)
+            && matches!(&last.outcome, Outcome::Inconclusive(failure) if failure.code == FailureCode::HostBusy)
     });
     before.map_or(0, |last| last.deployment.interruptions + 1)
 }

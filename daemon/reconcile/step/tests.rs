@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::super::fixtures::*;
-use super::super::state::{Context, Effect, Event, Look, Phase, Report, State, Step, Work};
+use super::super::state::{Context, Demand, Effect, Event, Look, Phase, Report, State, Step, Work};
 use super::step;
 use crate::model::deployment::{DeploymentId, Outcome};
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::health::Reachability;
 use crate::model::policy::{OnRebootRequired, Policy};
-use crate::model::stage::{BuildFailure, Confirmation, Inspection, TestFailure, UnitStep};
+use crate::model::rollback::Verdict;
+use crate::model::stage::{
+    BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure, UnitStep,
+};
 use crate::model::system::{DefaultEntry, Observed};
 
 /// A deployment of commit 1 on a host where everything is 0, told what happens.
@@ -37,7 +41,7 @@ impl Story {
         self.feed(Event::Looked(Look {
             head: Some(commit(head)),
             observed: observed(0),
-            forced: false,
+            demand: Demand::Time,
         }))
     }
 
@@ -72,13 +76,21 @@ impl Story {
         let mut story = self.until_inspection();
         story.report(inspected(observed(0), None));
         story.report(Report::Checked(Ok(observed(0))));
+        story.report(Report::Armed(Ok(baseline())));
+        story
+    }
+
+    fn until_claim(self) -> Self {
+        let mut story = self.until_test();
+        story.report(Report::Tested(Ok(())));
+        story.report(Report::Replaced(Ok(())));
+        story.report(Report::Confirmed(Confirmation::Healthy));
         story
     }
 
     fn until_boot_entry(self) -> Self {
-        let mut story = self.until_test();
-        story.report(Report::Tested(Ok(())));
-        story.report(Report::Confirmed(Confirmation::Healthy));
+        let mut story = self.until_claim();
+        story.report(claimed(Verdict::Commit, half_switched()));
         story.report(Report::ProfileSet(Ok(())));
         story
     }
@@ -108,12 +120,17 @@ fn name(effect: &Effect) -> Option<&'static str> {
         Work::Root(..) => "root",
         Work::Inspect(..) => "inspect",
         Work::Check(..) => "check",
-        Work::Test(_) => "test",
-        Work::Confirm(_) => "confirm",
+        Work::Arm(_) => "arm",
+        Work::Test(..) => "test",
+        Work::Replace => "replace",
+        Work::Confirm(..) => "confirm",
+        Work::Claim => "claim",
         Work::SetProfile(..) => "set profile",
         Work::WriteBootEntry(..) => "write boot entry",
         Work::ReadBack => "read back",
         Work::Restore { .. } => "restore",
+        Work::Disarm => "disarm",
+        Work::RollBack(_) => "roll back",
     })
 }
 
@@ -122,6 +139,16 @@ fn inspected(observed: Observed, reboot_required: Option<Failure>) -> Report {
         observed,
         reboot_required,
     }))
+}
+
+fn claimed(verdict: Verdict, observed: Observed) -> Report {
+    Report::Claimed(Ok(Claim { verdict, observed }))
+}
+
+fn rolled_back() -> Report {
+    Report::RolledBack(RollbackEnd::RolledBack {
+        remote: Reachability::Unknown,
+    })
 }
 
 fn half_switched() -> Observed {
@@ -136,6 +163,7 @@ fn a_commit_goes_the_whole_way_in_this_order() {
     let mut story = Story::begin().until_boot_entry();
     story.report(Report::BootEntryWritten(Ok(())));
     story.report(Report::ReadBack(observed(1)));
+    story.report(Report::Disarmed(Verdict::Commit));
     assert_eq!(story.outcome(), &Outcome::Deployed);
     assert_eq!(
         story.works(),
@@ -146,11 +174,15 @@ fn a_commit_goes_the_whole_way_in_this_order() {
             "root",
             "inspect",
             "check",
+            "arm",
             "test",
+            "replace",
             "confirm",
+            "claim",
             "set profile",
             "write boot entry",
             "read back",
+            "disarm",
         ]
     );
 }
@@ -164,13 +196,13 @@ fn each_unit_is_let_go_once_its_result_is_known() {
         .iter()
         .filter_map(|effect| match effect {
             Effect::Release(step) => Some(*step),
-            Effect::Abandon(..) | Effect::Work(..) => None,
+            Effect::Abandon(..) | Effect::Dismiss(_) | Effect::Work(..) => None,
         })
         .collect();
     let expected: Vec<_> = UnitStep::ALL
         .iter()
         .copied()
-        .filter(|step| *step != UnitStep::Restore)
+        .filter(|step| ![UnitStep::Restore, UnitStep::Probe].contains(step))
         .collect();
     assert_eq!(released, expected);
 }
@@ -212,7 +244,7 @@ fn what_was_evaluated_is_not_evaluated_again_unless_it_is_another_configuration(
         let look = Event::Looked(Look {
             head: Some(commit(1)),
             observed: observed(0),
-            forced: true,
+            demand: Demand::Look,
         });
         let next = step(story.state, look, &context).state;
         assert_eq!(next.phase.name(), expected, "{configuration:?}");
@@ -229,45 +261,191 @@ fn a_failed_check_ends_the_deployment_untouched() {
 }
 
 #[test]
-fn a_failed_activation_leaves_profile_and_entry_alone_and_remembers_what_broke() {
+fn a_failed_activation_leaves_profile_and_entry_alone_and_is_led_back() {
     let mut story = Story::begin().until_test();
-    let broken: BTreeSet<String> = ["web.service".to_owned()].into();
-    story.report(Report::Tested(Err(TestFailure::Touched {
+    story.report(touched());
+    assert_eq!(story.works().last(), Some(&"roll back"));
+    story.report(rolled_back());
+    assert!(matches!(story.outcome(), Outcome::RolledBack(_)));
+    let dismissed = matches!(story.told.last(), Some(Effect::Dismiss(_)));
+    assert!(dismissed, "{:?}", story.told.last());
+    assert!(story.state.retry.is_none(), "one failure, one activation");
+}
+
+fn touched() -> Report {
+    Report::Tested(Err(TestFailure::Touched {
         failure: failure(FailureCode::ActivationFailed),
+        failed_units: BTreeSet::new(),
+    }))
+}
+
+#[test]
+fn what_a_failed_rollback_left_broken_is_forgiven_before_the_next_activation() {
+    let mut story = Story::begin().until_test();
+    story.report(touched());
+    let broken: BTreeSet<String> = ["web.service".to_owned()].into();
+    story.report(Report::RolledBack(RollbackEnd::Failed {
+        failure: failure(FailureCode::RollbackFailed),
         failed_units: broken.clone(),
-    })));
-    assert!(matches!(story.outcome(), Outcome::Failed(_)));
-    assert_eq!(story.works().last(), Some(&"test"));
-    assert_eq!(story.state.known_broken, broken);
+    }));
+    assert!(matches!(story.outcome(), Outcome::RollbackFailed(_)));
     story.look(2);
     story.report(Report::Imported(Ok(())));
     story.report(Report::Evaluated(Ok(derivation(2))));
     story.report(Report::Built(Ok(toplevel(2))));
     story.report(Report::Rooted(Ok(half_switched())));
-    let Some(Effect::Work(_, Work::Inspect(_, known))) = story.told.last() else {
+    let Some(Effect::Work(_, Work::Inspect(_, forgiven))) = story.told.last() else {
         panic!("{:?}", story.told.last());
     };
-    assert_eq!(known, &broken);
-    // What is forgiven before the next `test` is not forgiven after it.
+    assert_eq!(forgiven.broken, broken);
+}
+
+#[test]
+fn nothing_is_activated_that_cannot_be_led_back() {
+    let mut story = Story::begin().until_inspection();
     story.report(inspected(observed(0), None));
     story.report(Report::Checked(Ok(observed(0))));
+    story.report(Report::Armed(Err(failure(FailureCode::GuardianNotArmed))));
+    assert!(matches!(story.outcome(), Outcome::Refused(_)));
+    assert_eq!(story.works().last(), Some(&"arm"));
+    assert!(matches!(story.told.last(), Some(Effect::Dismiss(_))));
+}
+
+#[test]
+fn a_test_that_touched_nothing_is_disarmed_and_refused() {
+    let mut story = Story::begin().until_test();
+    story.report(Report::Tested(Err(TestFailure::Untouched(failure(
+        FailureCode::LockHeld,
+    )))));
+    assert_eq!(story.works().last(), Some(&"disarm"));
+    story.report(Report::Disarmed(Verdict::Commit));
+    assert!(matches!(story.outcome(), Outcome::Refused(_)));
+}
+
+#[test]
+fn whoever_comes_second_obeys_the_guardian() {
+    let mut late = Story::begin().until_claim();
+    late.report(claimed(Verdict::RollBack, observed(0)));
+    let mut fired = Story::begin().until_test();
+    fired.report(Report::Tested(Ok(())));
+    fired.report(Report::Replaced(Ok(())));
+    fired.report(Report::Confirmed(Confirmation::GuardianActs(failure(
+        FailureCode::GuardianFired,
+    ))));
+    let mut untouched = Story::begin().until_test();
+    untouched.report(Report::Tested(Err(TestFailure::Untouched(failure(
+        FailureCode::LockHeld,
+    )))));
+    untouched.report(Report::Disarmed(Verdict::RollBack));
+    for mut story in [late, fired, untouched] {
+        assert_eq!(story.works().last(), Some(&"roll back"));
+        story.report(rolled_back());
+        assert_eq!(story.failure_code(), Some(FailureCode::GuardianFired));
+    }
+}
+
+#[test]
+fn a_daemon_that_cannot_take_over_is_led_back() {
+    let mut story = Story::begin().until_test();
     story.report(Report::Tested(Ok(())));
-    let Some(Effect::Work(_, work)) = story.told.last() else {
-        panic!("{:?}", story.told.last());
+    story.report(Report::Replaced(Err(failure(
+        FailureCode::DaemonNotReplaced,
+    ))));
+    assert_eq!(story.works().last(), Some(&"roll back"));
+}
+
+#[test]
+fn a_manual_switch_in_the_confirm_window_stays() {
+    let mut profiled = half_switched();
+    profiled.profile = observed(7).profile;
+    for theirs in [observed(7), profiled] {
+        let mut story = Story::begin().until_claim();
+        story.report(claimed(Verdict::Commit, theirs));
+        assert_eq!(story.works().last(), Some(&"disarm"));
+        story.report(Report::Disarmed(Verdict::Commit));
+        assert!(matches!(story.outcome(), Outcome::Overridden(_)));
+    }
+}
+
+#[test]
+fn a_remote_that_is_as_silent_for_the_previous_system_is_no_verdict() {
+    let silent = Reachability::Unreachable("no route".to_owned());
+    for (remote, expected) in [
+        (silent, "inconclusive"),
+        (Reachability::Reachable, "rolled-back"),
+        (Reachability::Unknown, "rolled-back"),
+    ] {
+        let mut story = Story::begin().until_test();
+        story.report(Report::Tested(Ok(())));
+        story.report(Report::Replaced(Ok(())));
+        story.report(Report::Confirmed(Confirmation::Unhealthy {
+            failure: failure(FailureCode::RemoteLost),
+            failed_units: BTreeSet::new(),
+        }));
+        let Some(Effect::Work(_, Work::RollBack(rollback))) = story.told.last() else {
+            panic!("{:?}", story.told.last());
+        };
+        assert!(rollback.ask_remote);
+        story.report(Report::RolledBack(RollbackEnd::RolledBack { remote }));
+        assert_eq!(story.outcome().as_str(), expected);
+        let is_retried = story.state.retry.is_some();
+        assert_eq!(is_retried, expected == "inconclusive");
+    }
+}
+
+/// Builds commit `head`, which asks for toplevel 1 as commit 1 did.
+fn rebuild(story: &mut Story, head: u8, demand: Demand) {
+    story.feed(Event::Looked(Look {
+        head: Some(commit(head)),
+        observed: observed(0),
+        demand,
+    }));
+    if head != 1 {
+        story.report(Report::Imported(Ok(())));
+        story.report(Report::Evaluated(Ok(derivation(1))));
+    }
+    story.report(Report::Built(Ok(toplevel(1))));
+    story.report(Report::Rooted(Ok(observed(0))));
+}
+
+#[test]
+fn one_failure_is_one_activation_until_an_operator_says_retry() {
+    let mut story = Story::begin().until_test();
+    story.report(touched());
+    story.report(rolled_back());
+    story.feed(Event::Looked(Look {
+        head: Some(commit(1)),
+        observed: observed(0),
+        demand: Demand::Look,
+    }));
+    assert_eq!(story.state.phase, Phase::Resting, "a trigger is no retry");
+    rebuild(&mut story, 2, Demand::Time);
+    assert_eq!(story.failure_code(), Some(FailureCode::Quarantined));
+    let retry = Demand::Retry {
+        allowed: BTreeSet::new(),
     };
-    assert_eq!(work, &Work::Confirm(system(2)));
+    rebuild(&mut story, 2, retry.clone());
+    assert_eq!(story.state.phase.name(), "inspecting");
+    // The same on the commit that failed itself.
+    let mut story = Story::begin().until_test();
+    story.report(touched());
+    story.report(rolled_back());
+    rebuild(&mut story, 1, retry);
+    assert_eq!(story.state.phase.name(), "inspecting");
 }
 
 #[test]
 fn an_unhealthy_system_is_not_confirmed() {
     let mut story = Story::begin().until_test();
     story.report(Report::Tested(Ok(())));
+    story.report(Report::Replaced(Ok(())));
     story.report(Report::Confirmed(Confirmation::Unhealthy {
         failure: failure(FailureCode::UnhealthyAfterTest),
         failed_units: BTreeSet::new(),
     }));
-    assert!(matches!(story.outcome(), Outcome::Failed(_)));
-    assert_eq!(story.works().last(), Some(&"confirm"));
+    assert_eq!(story.works().last(), Some(&"roll back"));
+    story.report(rolled_back());
+    assert!(matches!(story.outcome(), Outcome::RolledBack(_)));
 }
 
 #[test]
@@ -280,17 +458,21 @@ fn a_system_that_takes_the_host_down_is_not_tested_for_ever() {
         }))
     };
     story.report(goes_down());
+    story.report(rolled_back());
+    assert!(matches!(story.outcome(), Outcome::Inconclusive(_)));
     assert_eq!(story.failure_code(), Some(FailureCode::HostBusy));
     story.feed(Event::Looked(Look {
         head: Some(commit(1)),
         observed: observed(0),
-        forced: true,
+        demand: Demand::Look,
     }));
     story.report(Report::Built(Ok(toplevel(1))));
     story.report(Report::Rooted(Ok(observed(0))));
     story.report(inspected(observed(0), None));
     story.report(Report::Checked(Ok(observed(0))));
+    story.report(Report::Armed(Ok(baseline())));
     story.report(goes_down());
+    story.report(rolled_back());
     assert_eq!(story.failure_code(), Some(FailureCode::Interrupted));
     assert!(story.state.retry.is_none(), "that is final");
 }
@@ -303,8 +485,10 @@ fn a_failed_boot_loader_leads_back_to_the_entry_before() {
     ))));
     assert_eq!(story.works().last(), Some(&"restore"));
     story.report(Report::Restored(Ok(())));
+    assert_eq!(story.works().last(), Some(&"roll back"));
+    story.report(rolled_back());
     assert_eq!(story.failure_code(), Some(FailureCode::BootLoaderFailed));
-    assert!(matches!(story.outcome(), Outcome::Failed(_)));
+    assert!(matches!(story.outcome(), Outcome::RolledBack(_)));
 }
 
 #[test]
@@ -318,6 +502,12 @@ fn an_entry_that_reads_back_wrong_leads_back_to_the_entry_before() {
     story.report(Report::Restored(Err(failure(
         FailureCode::BootLoaderFailed,
     ))));
+    // Nobody knows what a reboot would start now.
+    let Some(Effect::Work(_, Work::RollBack(rollback))) = story.told.last() else {
+        panic!("{:?}", story.told.last());
+    };
+    assert!(!rollback.may_reboot);
+    story.report(rolled_back());
     assert_eq!(story.failure_code(), Some(FailureCode::ReadBackMismatch));
 }
 

@@ -13,6 +13,9 @@ fn health() -> Health {
         probe_deadline: Duration::from_secs(30),
         confirm_window: Duration::from_secs(10),
         ignore_units: vec!["ignored.service".to_owned()],
+        require_units: None,
+        on_unhealthy: crate::model::policy::OnUnhealthy::Refuse,
+        probes: Vec::new(),
     }
 }
 

@@ -1,0 +1,381 @@
+//! Where each phase goes on.
+
+use super::super::fixtures::*;
+use super::super::state::{Way, Work};
+use super::*;
+use crate::model::deployment::DeploymentId;
+use crate::model::deployment::Finished;
+use crate::model::rollback::WantedBy;
+use crate::model::system::{DefaultEntry, Generation, ProfileEntry};
+
+fn every_phase() -> Vec<Phase> {
+    let (deployment, system) = (deployment(1), system(1));
+    vec![
+        Phase::Importing {
+            deployment: deployment.clone(),
+        },
+        Phase::Evaluating {
+            deployment: deployment.clone(),
+        },
+        Phase::Building {
+            deployment: deployment.clone(),
+            derivation: derivation(1),
+        },
+        Phase::Rooting {
+            deployment: deployment.clone(),
+            system: system.clone(),
+        },
+        Phase::Inspecting {
+            deployment: deployment.clone(),
+            system: system.clone(),
+        },
+        Phase::Checking {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            way: Way::Test,
+        },
+        Phase::Arming {
+            deployment: deployment.clone(),
+            system: system.clone(),
+        },
+        Phase::Testing {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            baseline: baseline(),
+        },
+        Phase::Replacing {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            baseline: baseline(),
+        },
+        Phase::Confirming {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            baseline: baseline(),
+        },
+        Phase::Claiming {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            baseline: baseline(),
+        },
+        Phase::SettingProfile {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            permission: confirmed(),
+            baseline: baseline(),
+        },
+        Phase::WritingBootEntry {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            permission: confirmed(),
+            baseline: baseline(),
+        },
+        Phase::ReadingBack {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            permission: confirmed(),
+            baseline: baseline(),
+        },
+        Phase::Restoring {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            previous: ProfileEntry {
+                generation: Generation(1),
+                toplevel: toplevel(0),
+            },
+            then: AfterRestore::RollBack(failure(FailureCode::BootLoaderFailed), baseline()),
+        },
+        Phase::Disarming {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            then: AfterDisarm::End(Outcome::Deployed),
+            baseline: baseline(),
+        },
+        Phase::RollingBack {
+            deployment,
+            system,
+            failure: failure(FailureCode::UnhealthyAfterTest),
+            baseline: baseline(),
+            reboot: Reboot::LeadsBack,
+        },
+    ]
+}
+
+fn world(observed: &Observed) -> World {
+    World {
+        observed: observed.clone(),
+        verdict: None,
+        record: None,
+    }
+}
+
+/// What a guardian left that led back from toplevel 1.
+fn record(stage: RollbackStage) -> RollbackRecord {
+    RollbackRecord {
+        deployment: deployment(1).id,
+        commit: commit(1),
+        previous: toplevel(0),
+        candidate: toplevel(1),
+        boot_id: boot(0),
+        at: now(50).wall,
+        wanted_by: WantedBy::Deadline,
+        stage,
+    }
+}
+
+fn recovered(phase: Phase, observed: &Observed, boot_index: u64) -> Step {
+    recovered_in(phase, &world(observed), boot_index)
+}
+
+fn recovered_in(phase: Phase, world: &World, boot_index: u64) -> Step {
+    let policy = policy();
+    let mut context = context(&policy, 100);
+    context.boot_id = boot(boot_index);
+    let state = State {
+        phase,
+        ..State::default()
+    };
+    recover(state, world, &context)
+}
+
+fn work(step: &Step) -> Option<&Work> {
+    match &step.effects[..] {
+        [] => None,
+        [Effect::Work(_, work)] => Some(work),
+        other => panic!("recovery asks for {other:?}"),
+    }
+}
+
+#[test]
+fn a_host_at_rest_stays_at_rest() {
+    for boot in [0, 1] {
+        let step = recovered(Phase::Resting, &observed(0), boot);
+        assert_eq!((step.state, step.effects.len()), (State::default(), 0));
+    }
+}
+
+#[test]
+fn what_an_activation_broke_is_forgiven_until_the_next_boot() {
+    let policy = policy();
+    let last = Finished {
+        deployment: deployment(1),
+        toplevel: Some(toplevel(1)),
+        outcome: Outcome::Failed(failure(FailureCode::ActivationFailed)),
+        finished: now(10),
+    };
+    let state = State {
+        last: Some(last),
+        known_broken: ["web.service".to_owned()].into(),
+        ..State::default()
+    };
+    for (index, expected) in [(0, 1), (1, 0)] {
+        let mut context = context(&policy, 100);
+        context.boot_id = boot(index);
+        let next = recover(state.clone(), &world(&observed(0)), &context).state;
+        assert_eq!(next.known_broken.len(), expected, "in boot {index}");
+    }
+}
+
+#[test]
+fn in_the_same_boot_every_phase_takes_up_its_own_work() {
+    for phase in every_phase() {
+        let step = recovered(phase.clone(), &observed(0), 0);
+        assert_eq!(step.state.phase, phase);
+        let state = State {
+            phase,
+            ..State::default()
+        };
+        assert_eq!(work(&step), state.work().map(|(_, work)| work).as_ref());
+    }
+}
+
+#[test]
+fn after_a_reboot_into_the_old_system_nothing_is_written_before_a_new_test() {
+    let expected = [
+        ("importing", 0),
+        ("evaluating", 0),
+        ("building", 0),
+        ("rooting", 0),
+        ("inspecting", 0),
+        ("inspecting", 1),
+        ("inspecting", 0),
+        ("inspecting", 1),
+        ("inspecting", 1),
+        ("inspecting", 1),
+        ("inspecting", 1),
+        ("inspecting", 1),
+        ("inspecting", 1),
+        ("inspecting", 1),
+        ("restoring", 0),
+    ];
+    for (phase, (name, interruptions)) in every_phase().into_iter().zip(expected) {
+        let from = phase.name();
+        let step = recovered(phase, &observed(0), 1);
+        let deployment = step.state.phase.deployment().expect("it goes on");
+        assert_eq!(step.state.phase.name(), name, "from {from}");
+        assert_eq!(deployment.interruptions, interruptions, "from {from}");
+        assert_eq!(deployment.boot_id, boot(1), "from {from}");
+    }
+}
+
+#[test]
+fn after_a_reboot_into_the_new_system_the_writing_is_finished() {
+    for phase in every_phase().into_iter().skip(11).take(3) {
+        let step = recovered(phase, &observed(1), 1);
+        assert_eq!(step.state.phase.name(), "setting-profile");
+    }
+}
+
+#[test]
+fn a_profile_that_was_moved_and_not_booted_goes_back_first() {
+    let mut half = observed(0);
+    half.profile = Some(ProfileEntry {
+        generation: Generation(2),
+        toplevel: toplevel(1),
+    });
+    let phase = every_phase().swap_remove(12);
+    let step = recovered(phase, &half, 1);
+    let Some(Work::Restore { previous, .. }) = work(&step) else {
+        panic!("{step:?}");
+    };
+    assert_eq!(previous.toplevel, toplevel(0));
+}
+
+#[test]
+fn an_entry_that_policy_lets_write_untested_is_finished_after_a_reboot() {
+    let phase = Phase::WritingBootEntry {
+        deployment: deployment(1),
+        system: system(1),
+        permission: untested(),
+        baseline: Baseline::default(),
+    };
+    let mut old = observed(0);
+    old.default_entry = DefaultEntry::Unchecked;
+    let step = recovered(phase, &old, 1);
+    assert_eq!(step.state.phase.name(), "setting-profile");
+}
+
+#[test]
+fn the_second_interruption_ends_the_deployment() {
+    let mut once = deployment(1);
+    once.interruptions = 1;
+    let (deployment, system) = (once, system(1));
+    let phases = [
+        Phase::Testing {
+            deployment: deployment.clone(),
+            system: system.clone(),
+            baseline: baseline(),
+        },
+        Phase::Confirming {
+            deployment,
+            system,
+            baseline: baseline(),
+        },
+    ];
+    for phase in phases {
+        let step = recovered(phase, &observed(0), 1);
+        let last = step.state.last.as_ref().expect("it came to its end");
+        assert_eq!(step.state.phase, Phase::Resting);
+        assert_eq!(
+            last.outcome.failure().map(|failure| failure.code),
+            Some(FailureCode::Interrupted)
+        );
+        assert_eq!(work(&step), None);
+    }
+}
+
+#[test]
+fn whoever_was_led_back_by_the_guardian_in_this_boot_obeys() {
+    for phase in every_phase() {
+        let name = phase.name();
+        let guarded_until_claimed = [
+            "arming",
+            "testing",
+            "replacing",
+            "confirming",
+            "claiming",
+            "disarming",
+            "rolling-back",
+        ];
+        let mut world = world(&observed(0));
+        world.verdict = Some(Verdict::RollBack);
+        let step = recovered_in(phase, &world, 0);
+        let now = step.state.phase.name();
+        if guarded_until_claimed.contains(&name) {
+            assert_eq!(now, "rolling-back", "from {name}");
+        } else {
+            assert_eq!(now, name);
+        }
+    }
+}
+
+#[test]
+fn a_reboot_by_the_guardian_is_told_from_a_power_cut() {
+    let why = "sshd does not answer".to_owned();
+    for phase in every_phase().into_iter().skip(8).take(3) {
+        let from = phase.name();
+        let mut world = world(&observed(0));
+        world.record = Some(record(RollbackStage::Rebooting { why: why.clone() }));
+        let state = recovered_in(phase.clone(), &world, 1).state;
+        let last = state.last.as_ref().expect("it came to its end");
+        let Outcome::RolledBackByReboot(failure) = &last.outcome else {
+            panic!("from {from}: {:?}", last.outcome);
+        };
+        assert!(failure.detail.contains(&why), "from {from}");
+        assert!(state.quarantine.contains(&toplevel(1)), "from {from}");
+        // Without the record it is nobody's verdict, and tried once more.
+        let state = recovered(phase, &observed(0), 1).state;
+        assert_eq!(state.phase.name(), "inspecting", "from {from}");
+        assert!(!state.quarantine.contains(&toplevel(1)), "from {from}");
+    }
+}
+
+#[test]
+fn a_record_of_another_deployment_is_no_verdict_on_this_one_and_is_not_forgotten() {
+    let mut other = record(RollbackStage::RolledBack);
+    other.deployment = DeploymentId("another".to_owned());
+    other.candidate = toplevel(7);
+    let mut world = world(&observed(0));
+    world.record = Some(other);
+    let phase = every_phase().swap_remove(10);
+    let state = recovered_in(phase, &world, 1).state;
+    assert_eq!(state.phase.name(), "inspecting");
+    assert!(state.quarantine.contains(&toplevel(7)));
+}
+
+#[test]
+fn a_ledger_that_was_lost_still_knows_what_the_guardian_led_back_from() {
+    let mut world = world(&observed(0));
+    world.record = Some(record(RollbackStage::RolledBack));
+    let state = recovered_in(Phase::Resting, &world, 0).state;
+    assert!(state.quarantine.contains(&toplevel(1)));
+    // Unless somebody put it in place since.
+    let mut world = self::world(&observed(1));
+    world.record = Some(record(RollbackStage::RolledBack));
+    let state = recovered_in(Phase::Resting, &world, 0).state;
+    assert!(!state.quarantine.contains(&toplevel(1)));
+}
+
+#[test]
+fn a_reboot_in_the_middle_of_a_rollback_has_rolled_back() {
+    let phase = every_phase().pop().expect("there are some");
+    assert_eq!(phase.name(), "rolling-back");
+    let state = recovered(phase, &observed(0), 1).state;
+    let last = state.last.as_ref().expect("it came to its end");
+    assert_eq!(last.outcome.as_str(), "rolled-back-by-reboot");
+    let code = last.outcome.failure().map(|failure| failure.code);
+    assert_eq!(code, Some(FailureCode::UnhealthyAfterTest));
+}
+
+#[test]
+fn a_reboot_disarms() {
+    let phase = every_phase()
+        .into_iter()
+        .rev()
+        .nth(1)
+        .expect("there are some");
+    assert_eq!(phase.name(), "disarming");
+    let state = recovered(phase, &observed(1), 1).state;
+    assert_eq!(state.phase, Phase::Resting);
+    assert_eq!(state.last.map(|last| last.outcome), Some(Outcome::Deployed));
+}
