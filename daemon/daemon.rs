@@ -35,6 +35,7 @@ use crate::model::failure::Failure;
 use crate::model::system::Configuration;
 use crate::pipeline::Stages;
 use crate::pipeline::machine::Machine;
+use crate::pipeline::replace::Origin;
 use crate::reconcile::state::{Demand, State};
 use crate::report::{milestones, notify};
 use crate::store::ledger::{Ledger, Source};
@@ -52,12 +53,15 @@ const UNWATCHED_INTERVAL: Duration = Duration::from_secs(20);
 /// Requests that may wait for the loop; more than that is nobody's need.
 const MOST_REQUESTS: usize = 16;
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is told to stop. `file` is where the configuration
+/// was read from.
 ///
 /// # Errors
 /// Another daemon lives, a program is missing, or systemd cannot be talked to;
 /// the service manager starts it again.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
+    // First: what this daemon was started from may be replaced at any time.
+    let origin = Origin::read(Path::new("/"), file);
     let _alone = lock::DaemonLock::acquire(Path::new(lock::FILE))?;
     let programs = Programs::find()?;
     let systemd = Systemd::connect().await?;
@@ -69,6 +73,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         programs,
         configuration.clone(),
         boot_id.clone(),
+        origin,
         &config,
     ));
     let ledger = Ledger::new(STATE_DIRECTORY);

@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(crate::daemon::run(config))?;
+    runtime.block_on(crate::daemon::run(&arguments.config, config))?;
     Ok(Exit::Success)
 }
 

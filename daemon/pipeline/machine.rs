@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::check::Checks;
 use super::git::Remote;
 use super::health::HostView;
+use super::replace::{self, Origin};
 use super::step::Steps;
 use super::{Stages, activate, boot, build, check, confirm, observe};
 use crate::config::Config;
@@ -41,6 +42,7 @@ pub struct Machine {
     boot_id: BootId,
     pre_activate_check: String,
     import_from_derivation: bool,
+    origin: Origin,
 }
 
 impl Machine {
@@ -50,6 +52,7 @@ impl Machine {
         programs: Programs,
         configuration: Configuration,
         boot_id: BootId,
+        origin: Origin,
         config: &Config,
     ) -> Self {
         let remote = Remote::new(
@@ -70,6 +73,7 @@ impl Machine {
             boot_id,
             pre_activate_check: config.pre_activate_check.clone(),
             import_from_derivation: config.import_from_derivation,
+            origin,
         }
     }
 
@@ -213,7 +217,7 @@ impl Stages for Machine {
     }
 
     async fn replace(&self) -> Result<(), Failure> {
-        Ok(())
+        replace::replace(&self.systemd, &self.origin).await
     }
 
     async fn confirm(

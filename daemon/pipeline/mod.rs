@@ -15,6 +15,7 @@ pub(crate) mod boot_loader;
 pub(crate) mod health;
 pub(crate) mod check;
 pub(crate) mod activate;
+pub(crate) mod replace;
 pub(crate) mod confirm;
 pub(crate) mod boot;
 pub mod git;

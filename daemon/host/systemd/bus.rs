@@ -276,6 +276,14 @@ impl Systemd {
         MessageStream::for_match_rule(rule, &self.connection, None).await
     }
 
+    /// Asks for a restart of a unit, and does not wait for it.
+    pub async fn restart(&self, name: &str) -> Result<(), SystemdError> {
+        let asked = self.manager.restart_unit(name, "replace").await;
+        asked
+            .map(drop)
+            .map_err(call(format!("restart unit {name}")))
+    }
+
     /// Stops a unit, waits for its end, and makes systemd forget it. Does
     /// nothing when there is none.
     pub async fn stop_and_reset(&self, name: &str) -> Result<(), SystemdError> {
