@@ -86,6 +86,13 @@ struct End<'a> {
     ran: &'a [&'a str],
 }
 
+impl End<'_> {
+    /// Whether it is tried again by itself: not what was activated and failed.
+    fn is_tried_again(&self) -> bool {
+        self.class != "deterministic" && self.outcome != "rolled-back"
+    }
+}
+
 fn refused<'a>(code: FailureCode, class: &'a str, ran: &'a [&'a str]) -> End<'a> {
     let outcome = "refused";
     End {
@@ -96,12 +103,23 @@ fn refused<'a>(code: FailureCode, class: &'a str, ran: &'a [&'a str]) -> End<'a>
     }
 }
 
-fn failed<'a>(code: FailureCode, class: &'a str, ran: &'a [&'a str]) -> End<'a> {
-    let outcome = "failed";
+/// What the way back runs.
+const WAY_BACK: [&str; 3] = [
+    "switch-to-configuration-test",
+    "pre-switch-check test",
+    "activate",
+];
+
+/// Everything that a deployment runs up to and with one of it, and then the way back.
+fn and_back(last: &str) -> Vec<&'static str> {
+    [up_to(last), &WAY_BACK].concat()
+}
+
+fn rolled_back<'a>(code: FailureCode, ran: &'a [&'a str]) -> End<'a> {
     End {
-        outcome,
+        outcome: "rolled-back",
         code,
-        class,
+        class: code.class().as_str(),
         ran,
     }
 }
@@ -189,7 +207,7 @@ impl Scene {
     /// Waits for the end of a commit's deployment, asserts that it is the expected one and that all is as it has to
     /// be after it, and returns the failure.
     #[track_caller]
-    fn ends(&self, commit: &CommitId, end: &End<'_>) -> Value {
+    fn ends(&mut self, commit: &CommitId, end: &End<'_>) -> Value {
         let status = wait_for_end(&self.host, commit);
         let failure = status["last"]["failure"].clone();
         assert_eq!(
@@ -209,6 +227,10 @@ impl Scene {
             assert_ne!(failure[text], "", "{failure:#}");
         }
         self.is_told_once(commit, end);
+        if end.outcome == "rolled-back" {
+            // The way back starts the old system's daemon, whichever ran.
+            self.process = status["daemon"].clone();
+        }
         self.goes_on_polling();
         self.only_this_ran(end);
         self.nothing_is_half_done(end, &status["desired"]["toplevel"]);
@@ -238,7 +260,11 @@ impl Scene {
                 &end.class.into()
             ),
         );
-        let priority = if end.outcome == "failed" { "3" } else { "4" };
+        let priority = if ["failed", "rolled-back"].contains(&end.outcome) {
+            "3"
+        } else {
+            "4"
+        };
         assert_eq!(entry["PRIORITY"], priority, "{entry:#}");
     }
 
@@ -272,7 +298,7 @@ impl Scene {
     #[track_caller]
     fn only_this_ran(&self, end: &End<'_>) {
         let mut ran = self.ran();
-        if end.class != "deterministic" {
+        if end.is_tried_again() {
             let mut seen = Vec::new();
             ran.retain(|line| {
                 !seen.contains(line) && {
@@ -299,7 +325,7 @@ impl Scene {
     /// again that is so between the attempts.
     #[track_caller]
     fn nothing_is_half_done(&self, end: &End<'_>, wanted: &Value) {
-        if end.class != "deterministic" {
+        if end.is_tried_again() {
             let description = "between two attempts nothing is half done";
             self.host.wait_until(description, SOON, |host| {
                 let is_resting = host.status()["phase"]["name"] == "resting";
