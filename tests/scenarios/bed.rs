@@ -15,13 +15,13 @@ use crate::testbed::world::{World, wait_until};
 const SOON: Duration = Duration::from_secs(20);
 
 /// A world whose hosts run no daemon; the first switch has systemd re-execute itself all the same.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let first = Generation::without_daemon("first");
     World::starting_with(first.with("systemdConf", Value::Null))
 }
 
 /// Runs a system's own program by hand, as root.
-fn switch(host: &Host, system: &str, verb: &str) -> Output {
+pub(crate) fn switch(host: &Host, system: &str, verb: &str) -> Output {
     host.run(&[&format!("{system}/bin/switch-to-configuration"), verb])
 }
 
@@ -31,7 +31,7 @@ fn set_profile(host: &Host, system: &str) {
         .must_succeed();
 }
 
-fn is_active(host: &Host, unit: &str) -> bool {
+pub(crate) fn is_active(host: &Host, unit: &str) -> bool {
     host.run(&["systemctl", "is-active", "--quiet", unit]).code == Some(0)
 }
 

@@ -17,6 +17,7 @@
 mod testbed;
 
 mod bed;
+mod bed_network;
 mod common;
 mod following;
 mod racing;

@@ -19,6 +19,7 @@ impl Client {
     pub(crate) fn start(ground: &Arc<Ground>, layer: &Layer) -> Self {
         let [upper, lower] = layer.stack();
         let mut container = Container::new(ground, "client", &[&upper, &lower]);
+        container.link.configure();
         container.start(&["/usr/bin/sleep", "infinity"], true);
         let client = Self { container };
         let install = "install -D -m 0600 /opt/mini/operator-key /root/.ssh/id_ed25519";

@@ -14,7 +14,7 @@ use super::cgroup;
 use super::child::{self, Output};
 use super::leftovers;
 use super::network::Link;
-use super::world::{Ground, poll_until};
+use super::world::{Ground, mount_memory, poll_until};
 
 /// What a command finds in its environment; nothing of the harness's own goes in.
 const ENVIRONMENT: [(&str, &str); 4] = [
@@ -96,6 +96,21 @@ impl Container {
         fs::write(&path, content).expect("the overlay can be written");
     }
 
+    /// Puts a directory on a file system of limited size, which stays when what runs inside ends.
+    pub(crate) fn limit_disk(&self, inside: &str, size: &str) {
+        assert!(self.running.is_none(), "{} runs already", self.name);
+        let directory = self.root().join(inside.trim_start_matches('/'));
+        let disk = self
+            .directory
+            .join(format!("disk{}", inside.replace('/', "-")));
+        fs::create_dir_all(&disk).expect("the world's directory can be written");
+        mount_memory(&disk, size);
+        let content = format!("{}/.", directory.display());
+        let (directory, disk) = (directory.display().to_string(), disk.display().to_string());
+        child::must("cp", &["--archive", &content, &disk]);
+        child::must("mount", &["--bind", &disk, &directory]);
+    }
+
     /// Starts PID 1, or with `beneath_stub` a program below nspawn's own small PID 1.
     pub(crate) fn start(&mut self, program: &[&str], beneath_stub: bool) {
         assert!(self.running.is_none(), "{} runs already", self.name);
@@ -157,6 +172,13 @@ impl Container {
     /// What PID 1 and its programs have written.
     pub(crate) fn console(&self) -> String {
         fs::read_to_string(self.directory.join("console.log")).unwrap_or_default()
+    }
+
+    /// The kernel's table of routes inside; empty when nothing runs.
+    pub(crate) fn routes(&self) -> String {
+        // Of PID 1's own network, read from outside: `/proc/net` inside would be that of who reads it.
+        let leader = self.leader().unwrap_or_default();
+        fs::read_to_string(format!("/proc/{leader}/net/route")).unwrap_or_default()
     }
 
     /// The machine's id of PID 1.

@@ -11,6 +11,16 @@ use super::network::Address;
 /// The repository that every host's configuration names unless the scenario says otherwise.
 pub(crate) const REPOSITORY: &str = "infrastructure";
 
+/// The name of the world's git server.
+pub(crate) const SERVER_NAME: &str = "git.test";
+
+/// Where names are looked for: in files, then at a server.
+const NAME_SERVICES: &str =
+    "passwd: files systemd\ngroup: files systemd\nshadow: files systemd\nhosts: files dns\n";
+
+/// There is no name server in a world; the one that is named says so at once.
+const RESOLVER: &str = "options timeout:1 attempts:1\nnameserver 127.0.0.1\n";
+
 /// One host, as one commit describes it.
 #[derive(Clone, Debug)]
 pub struct Generation {
@@ -40,6 +50,7 @@ impl Generation {
     /// A host on which the daemon is not installed.
     pub fn without_daemon(label: &str) -> Self {
         let platform = format!("{}-linux", std::env::consts::ARCH);
+        let address = Address::FIRST.to_string();
         let knobs = json!({ "label": label, "platform": platform });
         let knobs = knobs.as_object().cloned().unwrap_or_default();
         Self {
@@ -48,6 +59,9 @@ impl Generation {
             etc: BTreeMap::new(),
             wants: Vec::new(),
         }
+        .etc("hosts", &hosts(&[(&address, SERVER_NAME)]))
+        .etc("nsswitch.conf", NAME_SERVICES)
+        .etc("resolv.conf", RESOLVER)
     }
 
     /// Sets any knob of `mini-nixos.nix` by its name.
@@ -61,6 +75,24 @@ impl Generation {
     #[must_use]
     pub fn daemon_config(self, toml: &str) -> Self {
         self.with("daemonConfig", toml)
+    }
+
+    /// The configuration as far as it was set.
+    pub(crate) fn daemon_config_text(&self) -> &str {
+        let text = self.knobs.get("daemonConfig").and_then(Value::as_str);
+        text.unwrap_or_default()
+    }
+
+    /// The daemon's next version: it works as this one does, and is another program in another store path.
+    #[must_use]
+    pub fn next_daemon(self) -> Self {
+        self.with("daemonVariant", "next")
+    }
+
+    /// Has sshd listen on another port.
+    #[must_use]
+    pub fn sshd_port(self, port: u16) -> Self {
+        self.with("sshdPort", port)
     }
 
     /// Adds a unit file that nothing starts.
@@ -101,4 +133,12 @@ impl Generation {
         knobs.insert("wants".into(), json!(self.wants));
         format!("{:#}\n", Value::Object(knobs))
     }
+}
+
+/// The text of `/etc/hosts` with some names besides the host's own.
+pub(crate) fn hosts(names: &[(&str, &str)]) -> String {
+    let lines = names
+        .iter()
+        .map(|(address, name)| format!("{address} {name}\n"));
+    format!("127.0.0.1 localhost host\n{}", lines.collect::<String>())
 }

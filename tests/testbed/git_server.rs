@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::child::Output;
 use super::container::Container;
-use super::generation::{Generation, REPOSITORY};
+use super::generation::{Generation, REPOSITORY, SERVER_NAME};
 use super::layer::Layer;
 use super::network::Address;
 use super::repository::Repository;
@@ -26,6 +26,7 @@ impl GitServer {
     pub(crate) fn start(ground: &Arc<Ground>, layer: &Layer, first: &Generation) -> Self {
         let [upper, lower] = layer.stack();
         let container = Container::new(ground, "git", &[&upper, &lower]);
+        container.link.configure();
         let bare = container.root().join(format!("srv/git/{REPOSITORY}.git"));
         let work = ground.memory().join("work");
         let repository = Repository::create(&bare, &work, layer, first);
@@ -60,12 +61,12 @@ impl GitServer {
 
     /// The repository's URL with a scheme: `git`, `http` or `ssh`.
     pub fn url(&self, scheme: &str) -> String {
-        let address = self.address();
-        match scheme {
-            "http" => format!("http://{address}/git/{REPOSITORY}.git"),
-            "ssh" => format!("ssh://root@{address}/srv/git/{REPOSITORY}.git"),
-            other => format!("{other}://{address}/{REPOSITORY}.git"),
-        }
+        url(scheme, &self.address().to_string())
+    }
+
+    /// The same with the server's name in the place of its address; the `/etc/hosts` of every generation knows it.
+    pub fn named_url(scheme: &str) -> String {
+        url(scheme, SERVER_NAME)
     }
 
     /// Runs a command on the server.
@@ -91,5 +92,13 @@ impl GitServer {
     /// What it has logged.
     pub fn log(&self) -> String {
         self.container.console()
+    }
+}
+
+fn url(scheme: &str, server: &str) -> String {
+    match scheme {
+        "http" => format!("http://{server}/git/{REPOSITORY}.git"),
+        "ssh" => format!("ssh://root@{server}/srv/git/{REPOSITORY}.git"),
+        other => format!("{other}://{server}/{REPOSITORY}.git"),
     }
 }

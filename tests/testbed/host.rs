@@ -24,6 +24,7 @@ use super::world::{Ground, poll_until, wait_until};
 /// A boot takes a second; on a busy machine with several at once, a few.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 const STATE: &str = "/var/lib/testbed";
+const SSH_PORT: u16 = 22;
 
 /// A host of a world. Every host is called `host`: so all of them share one first generation.
 pub struct Host {
@@ -36,6 +37,8 @@ impl Host {
     pub(crate) fn new(ground: &Arc<Ground>, layer: &Layer) -> Self {
         let [upper, lower] = layer.stack();
         let container = Container::new(ground, "host", &[&upper, &lower]);
+        // Outside of the closure, so that equal generations of two hosts are one system.
+        container.write(&format!("{STATE}/network"), &container.link.to_shell());
         Self {
             container,
             flakes: AtomicU32::new(0),
@@ -203,6 +206,40 @@ impl Host {
     /// Where something on the host is for the machine.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.container.path(inside)
+    }
+}
+
+/// Whether a host can be reached.
+impl Host {
+    /// Whether an operator can log in from elsewhere: a real ssh, over the network, with the host's own key.
+    pub fn answers_ssh(&self) -> bool {
+        self.answers_ssh_on(SSH_PORT)
+    }
+
+    /// The same for an sshd that listens elsewhere.
+    pub fn answers_ssh_on(&self, port: u16) -> bool {
+        self.ssh(port, &["true"]).code == Some(0)
+    }
+
+    /// Runs a command on the host as an operator elsewhere would.
+    pub fn ssh(&self, port: u16, words: &[&str]) -> Output {
+        let ground = &self.container.ground;
+        ground.outside.ssh(&ground.hub, self.address(), port, words)
+    }
+
+    /// Whether there is a way out, as the kernel has it.
+    pub fn has_default_route(&self) -> bool {
+        // Interface, destination, gateway, flags, ..., with the mask in the eighth column.
+        self.container.routes().lines().any(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            columns.get(1) == Some(&"00000000") && columns.get(7) == Some(&"00000000")
+        })
+    }
+
+    /// Puts a directory on a disk of its own that holds so much (`64m`) and no more, with all that is there. It is a
+    /// disk: it outlives reboots and losses of power. For a host that has not been started yet.
+    pub fn limit_disk(&self, directory: &str, size: &str) {
+        self.container.limit_disk(directory, size);
     }
 }
 

@@ -24,7 +24,13 @@ const TOOLS: [&str; 5] = [
     "prepare",
     "serve-git",
 ];
-const FLAKE: [&str; 3] = ["flake.nix", "mini-nixos.nix", "activate-etc"];
+const FLAKE: [&str; 5] = [
+    "flake.nix",
+    "mini-nixos.nix",
+    "reachable.nix",
+    "daemon.nix",
+    "activate-etc",
+];
 
 /// What the module says of the daemon's unit; a repository holds it, too.
 const SERVICE: &str = "nixos-module/service.nix";

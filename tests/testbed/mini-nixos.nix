@@ -14,6 +14,30 @@
   daemon,
   # Text of /etc/deploy-flake/config.toml; null leaves the daemon out of the system.
   daemonConfig ? null,
+  # Another daemon than that tree's: "next" works, "exits", "crashes" and "hangs" do not (daemon.nix).
+  daemonVariant ? null,
+
+  # Shell that gives `host0` its $address and a default route via $gateway; null leaves the host without a network.
+  network ? ''
+    ip link set host0 up
+    ip address flush dev host0
+    ip address add "$address" dev host0
+    ip route replace default via "$gateway"
+  '',
+  # The rules of nftables; null is no firewall.
+  firewall ? null,
+  # Whether there is an ssh server, its port, and all of its configuration; PATH is NixOS's.
+  sshd ? true,
+  sshdPort ? 22,
+  sshdConfig ? ''
+    Port ${builtins.toString sshdPort}
+    HostKey /etc/ssh/ssh_host_ed25519_key
+    PermitRootLogin prohibit-password
+    PasswordAuthentication no
+    UsePAM no
+    UseDNS no
+    SetEnv PATH=/run/current-system/sw/bin:/usr/local/bin:/usr/bin:/bin
+  '',
 
   # Unit files by name, those of them that multi-user.target wants, and other files of /etc by name.
   units ? { },
@@ -59,15 +83,6 @@ let
   # whatever is new below them. sysinit-reactivation.target is restarted at every switch.
   ownUnits = {
     "sysinit-reactivation.target" = "[Unit]\nDescription=Reactivate sysinit units\n";
-    "sshd.service" = ''
-      [Unit]
-      Description=OpenSSH server
-      After=network.target
-      [Service]
-      ExecStart=/usr/sbin/sshd -D -e
-      RuntimeDirectory=sshd
-      X-StopIfChanged=false
-    '';
     "nix-daemon.socket" = ''
       [Unit]
       Description=Nix daemon socket
@@ -85,7 +100,12 @@ let
       LimitNOFILE=1048576
       TasksMax=infinity
     '';
-  } // (if daemonConfig == null then { } else { "deploy-flake.service" = daemonUnit; });
+  } // reachable.units // (if daemonConfig == null then { } else { "deploy-flake.service" = daemonUnit; });
+
+  reachable = import ./reachable.nix { inherit network firewall sshd sshdConfig; };
+
+  # The text of a unit cannot name what is yet to be built: @daemon@ becomes its path.
+  daemonTree = import ./daemon.nix { inherit daemon platform; variant = daemonVariant; };
 
   # The unit of nixos-module/ in the same sandbox; program and PATH are Debian's.
   service = import ./service.nix;
@@ -96,7 +116,7 @@ let
     Wants=nix-daemon.socket
     ${section service.Unit}
     [Service]
-    ExecStart=${daemon}/bin/deploy-flake daemon --config /etc/deploy-flake/config.toml
+    ExecStart=@daemon@/bin/deploy-flake daemon --config /etc/deploy-flake/config.toml
     Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     X-RestartIfChanged=false
     ${section service.Service}
@@ -113,18 +133,18 @@ let
   };
 
   allUnits = ownUnits // units;
-  wanted = [ "sshd.service" ] ++ (if daemonConfig == null then [ ] else [ "deploy-flake.service" ]) ++ wants;
+  wanted = reachable.wants ++ (if daemonConfig == null then [ ] else [ "deploy-flake.service" ]) ++ wants;
 
   ## Files of /etc, written by the builder from its environment
 
-  files = { hostname = name + "\n"; } // daemonFiles // etc // listToAttrs (map (unit: {
+  files = { hostname = name + "\n"; } // reachable.etc // daemonFiles // etc // listToAttrs (map (unit: {
     name = "systemd/system/${unit}";
     value = allUnits.${unit};
   }) (attrNames allUnits));
 
   writeFile = path: ''
     mkdir -p "$(dirname "$out/etc/${path}")"
-    printf %s ${quote files.${path}} > "$out/etc/${path}"
+    printf %s ${quote files.${path}} | sed "s|@daemon@|$daemonTree|g" > "$out/etc/${path}"
   '';
   writeFiles = toFile "write-etc" (concatStringsSep "" (map writeFile (attrNames files)));
 
@@ -233,9 +253,9 @@ let
     ln -s ../nix-daemon.socket $out/etc/systemd/system/sockets.target.wants/nix-daemon.socket
     mkdir -p $out/sw/bin
     ${if daemonConfig == null then "" else ''
-      ln -s ${daemon}/bin/deploy-flake $out/sw/bin/deploy-flake
+      ln -s $daemonTree/bin/deploy-flake $out/sw/bin/deploy-flake
       mkdir -p $out/etc/dbus-1/system.d
-      ln -s ${daemon}/share/dbus-1/system.d/org.deploy_flake.conf $out/etc/dbus-1/system.d/
+      ln -s $daemonTree/share/dbus-1/system.d/org.deploy_flake.conf $out/etc/dbus-1/system.d/
     ''}
     ln -s /usr $out/systemd
     cat > $out/boot.json <<END
@@ -252,6 +272,7 @@ let
     system = platform;
     builder = "/bin/sh";
     args = [ builder ];
+    inherit daemonTree;
   };
 in
 if evaluationError != null then throw evaluationError

@@ -21,5 +21,6 @@ pub mod host;
 mod layer;
 pub mod leftovers;
 pub mod network;
+mod outside;
 pub mod repository;
 pub mod world;

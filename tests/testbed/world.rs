@@ -4,7 +4,7 @@
 //! last of them is dropped, nothing is left.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +19,7 @@ use super::host::Host;
 use super::layer::Layer;
 use super::leftovers::Record;
 use super::network::Hub;
+use super::outside::Outside;
 
 /// How often a state is looked at that a scenario waits for.
 const POLL: Duration = Duration::from_millis(25);
@@ -26,12 +27,13 @@ const POLL: Duration = Duration::from_millis(25);
 /// What a scenario's containers share.
 pub(crate) struct Ground {
     pub(crate) hub: Hub,
+    pub(crate) outside: Outside,
     pub(crate) record: Record,
     pub(crate) scenario: String,
 }
 
 impl Ground {
-    fn new() -> Arc<Self> {
+    fn new(layer: &Layer) -> Arc<Self> {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         // Names of namespaces and machines; the process id keeps two runs apart.
@@ -42,25 +44,35 @@ impl Ground {
             .name()
             .unwrap_or("unnamed")
             .replace("::", "-");
-        let ground = Self {
+        let memory = memory_of(&record);
+        fs::create_dir_all(&memory).expect("the world's directory can be written");
+        // Hosts write to memory: it is fast, wears nothing out, and cannot be left behind for good.
+        mount_memory(&memory, "4g");
+        let outside = Outside::new(&memory.join("outside"), layer);
+        Arc::new(Self {
             hub,
+            outside,
             record,
             scenario,
-        };
-        fs::create_dir_all(ground.memory()).expect("the world's directory can be written");
-        let memory = ground.memory().display().to_string();
-        // Hosts write to memory: it is fast, wears nothing out, and cannot be left behind for good.
-        child::must(
-            "mount",
-            &["-t", "tmpfs", "-o", "size=4g,mode=0755", "testbed", &memory],
-        );
-        Arc::new(ground)
+        })
     }
 
     /// Where the overlays are.
     pub(crate) fn memory(&self) -> PathBuf {
-        self.record.directory().join("memory")
+        memory_of(&self.record)
     }
+}
+
+fn memory_of(record: &Record) -> PathBuf {
+    record.directory().join("memory")
+}
+
+/// Mounts a file system in memory that holds so much and no more.
+pub(crate) fn mount_memory(directory: &Path, size: &str) {
+    let options = format!("size={size},mode=0755");
+    let directory = directory.display().to_string();
+    let kind = ["-t", "tmpfs", "-o", &options, "testbed", &directory];
+    child::must("mount", &kind);
 }
 
 impl Drop for Ground {
@@ -86,7 +98,7 @@ impl World {
     /// Makes a world whose hosts boot into the given generation, and whose repository holds just that.
     pub fn starting_with(first: Generation) -> Self {
         let layer = Layer::of(&first);
-        let ground = Ground::new();
+        let ground = Ground::new(&layer);
         let server = GitServer::start(&ground, &layer, &first);
         Self {
             server,
