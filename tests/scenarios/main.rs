@@ -18,6 +18,8 @@ mod testbed;
 
 mod bed;
 mod bed_network;
+mod sabotaging;
+mod sabotaging_daemon;
 mod common;
 mod following;
 mod racing;

@@ -24,11 +24,10 @@ use super::world::{Ground, poll_until, wait_until};
 /// A boot takes a second; on a busy machine with several at once, a few.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 const STATE: &str = "/var/lib/testbed";
-const SSH_PORT: u16 = 22;
 
 /// A host of a world. Every host is called `host`: so all of them share one first generation.
 pub struct Host {
-    container: Container,
+    pub(super) container: Container,
     flakes: AtomicU32,
     layer: Layer,
 }
@@ -209,24 +208,8 @@ impl Host {
     }
 }
 
-/// Whether a host can be reached.
+/// What a host has beside its systems.
 impl Host {
-    /// Whether an operator can log in from elsewhere: a real ssh, over the network, with the host's own key.
-    pub fn answers_ssh(&self) -> bool {
-        self.answers_ssh_on(SSH_PORT)
-    }
-
-    /// The same for an sshd that listens elsewhere.
-    pub fn answers_ssh_on(&self, port: u16) -> bool {
-        self.ssh(port, &["true"]).code == Some(0)
-    }
-
-    /// Runs a command on the host as an operator elsewhere would.
-    pub fn ssh(&self, port: u16, words: &[&str]) -> Output {
-        let ground = &self.container.ground;
-        ground.outside.ssh(&ground.hub, self.address(), port, words)
-    }
-
     /// Whether there is a way out, as the kernel has it.
     pub fn has_default_route(&self) -> bool {
         // Interface, destination, gateway, flags, ..., with the mask in the eighth column.

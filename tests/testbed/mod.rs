@@ -23,4 +23,5 @@ pub mod leftovers;
 pub mod network;
 mod outside;
 pub mod repository;
+pub mod sabotage;
 pub mod world;

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use super::child::{self, Output};
 use super::container::mount_overlay;
+use super::host::Host;
 use super::layer::Layer;
 use super::network::{Address, Hub};
 
 /// For a login, which takes a quarter of a second; ssh itself gives up earlier.
 const DEADLINE: Duration = Duration::from_secs(15);
+
+const SSH_PORT: u16 = 22;
 
 /// How ssh is told to ask nobody, to know hosts by their key, and to give up soon.
 const OPTIONS: &str = "-F none -i /opt/mini/operator-key -o BatchMode=yes -o ConnectTimeout=3 \
@@ -49,5 +52,24 @@ impl Outside {
             .arg(format!("root@{address}"))
             .args(words);
         child::run(&mut command, DEADLINE)
+    }
+}
+
+/// What a host is for others.
+impl Host {
+    /// Whether an operator can log in from elsewhere: a real ssh, over the network, with the host's own key.
+    pub fn answers_ssh(&self) -> bool {
+        self.answers_ssh_on(SSH_PORT)
+    }
+
+    /// The same for an sshd that listens elsewhere.
+    pub fn answers_ssh_on(&self, port: u16) -> bool {
+        self.ssh(port, &["true"]).code == Some(0)
+    }
+
+    /// Runs a command on the host as an operator elsewhere would.
+    pub fn ssh(&self, port: u16, words: &[&str]) -> Output {
+        let ground = &self.container.ground;
+        ground.outside.ssh(&ground.hub, self.address(), port, words)
     }
 }
