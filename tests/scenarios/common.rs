@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use deploy_flake::report::milestones;
 use serde_json::Value;
 
+use crate::invariants::{Expected, Seen};
 use crate::testbed::generation::Generation;
 use crate::testbed::host::Host;
 use crate::testbed::network::Address;
@@ -118,6 +120,40 @@ pub(crate) fn looks(host: &Host, more: u64) {
         assert_eq!(status["daemon"]["instance"], instance, "no restart");
         status["looks"]["finished"].as_u64() >= Some(before + more)
     });
+}
+
+/// Checks what holds after whatever befell a deployment from one system to another, once the daemon rests: see
+/// [`Seen::broken`]. It has the daemon look again, so it is for hosts that poll often.
+#[track_caller]
+pub(crate) fn invariants(host: &Host, old: &str, new: &str, expected: Expected) {
+    host.wait_for_status("the daemon rests", DEADLINE, |status| {
+        status["phase"]["name"] == "resting"
+    });
+    // The first of these may still have begun before the end of the deployment was seen.
+    looks(host, 1);
+    let before = acts(host);
+    looks(host, 2);
+    let seen = Seen {
+        acts: [before, acts(host)],
+        systems: systems(host),
+        status: host.status(),
+        answers_ssh: host.answers_ssh(),
+    };
+    let broken = seen.broken(old, new, expected);
+    assert!(broken.is_empty(), "{broken:#?}\n{seen:#?}");
+}
+
+/// All that was done to the host: what the closures' programs have counted, and what the daemon says to have begun.
+fn acts(host: &Host) -> Vec<String> {
+    let kinds = ["switch-to-configuration-", "activate ", "boot-loader "];
+    let counts = |line: &String| kinds.iter().any(|kind| line.starts_with(kind));
+    let mut acts: Vec<String> = host.tally().into_iter().filter(counts).collect();
+    acts.extend(
+        field(&entries(host, milestones::TEST_STARTED), "DF_TOPLEVEL")
+            .into_iter()
+            .map(|system| format!("told: test {system}")),
+    );
+    acts
 }
 
 /// The journal's entries with a message id, in their order.

@@ -18,9 +18,11 @@ mod testbed;
 
 mod bed;
 mod bed_network;
+mod bed_invariants;
 mod sabotaging;
 mod sabotaging_daemon;
 mod common;
+mod invariants;
 mod following;
 mod racing;
 mod losing;
