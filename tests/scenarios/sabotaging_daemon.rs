@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::bed::{is_active, switch};
-use crate::common::{DEADLINE, settled, switch_by_hand};
+use crate::common::{DEADLINE, deployed, settled, switch_by_hand, web};
 use crate::testbed::generation::Generation;
+use crate::testbed::git_server::GitServer;
 use crate::testbed::host::Host;
 use crate::testbed::sabotage::{BrokenDaemon, Sabotage};
 use crate::testbed::world::World;
@@ -128,4 +129,25 @@ fn the_next_daemon_is_another_program_and_works() {
     switch_by_hand(&host, &first, "test");
     host.run(&["systemctl", "restart", UNIT]).must_succeed();
     settled(&host);
+}
+
+#[test]
+fn a_remote_with_a_name_is_followed_as_long_as_names_are_found() {
+    let named = |label: &str| web(label).named_remote();
+    let mut world = World::starting_with(Generation::first().named_remote());
+    let host = world.boot();
+    settled(&host);
+    let commit = world.server().repository().publish(&named("second"));
+    let second = deployed(&host, &commit);
+    let url = GitServer::named_url("git");
+    assert_eq!(host.status()["remote"]["url"], url.as_str());
+
+    let answers = |status: &Value| status["remote"]["last_error"].is_null();
+    let bad = host.build(&Sabotage::DnsBroken.spoil(named("bad")));
+    switch_by_hand(&host, &bad, "test");
+    host.wait_for_status("the remote is not found", DEADLINE, |status| {
+        !answers(status)
+    });
+    switch_by_hand(&host, &second, "test");
+    host.wait_for_status("the remote is found again", DEADLINE, answers);
 }

@@ -83,6 +83,16 @@ impl Generation {
         text.unwrap_or_default()
     }
 
+    /// Has the daemon's configuration name the world's git server, which it otherwise has by its address: without
+    /// names it is then not found.
+    #[must_use]
+    pub fn named_remote(self) -> Self {
+        let named = format!("://{SERVER_NAME}/");
+        let text = self.daemon_config_text();
+        let text = text.replace(&format!("://{}/", Address::FIRST), &named);
+        self.daemon_config(&text)
+    }
+
     /// The daemon's next version: it works as this one does, and is another program in another store path.
     #[must_use]
     pub fn next_daemon(self) -> Self {

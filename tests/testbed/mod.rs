@@ -5,7 +5,9 @@
 //! run left behind is removed by the next one. Nothing of it is in the machine's own network namespace.
 //!
 //! ```text
-//! World ── hub namespace with a bridge ─┬─ Host        systemd as PID 1 over rootfs + first generation
+//! World ── hub namespace with a bridge ─┬─ Host        systemd as PID 1 over rootfs + first generation; its address,
+//!          (everybody's gateway; hosts  │              its names and its sshd are its system's business
+//!          are looked at from there)    │
 //!                                       ├─ GitServer   git daemon, lighttpd, sshd
 //!                                       └─ Client      where an operator sits
 //! ```
