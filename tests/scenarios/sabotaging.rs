@@ -91,7 +91,7 @@ fn active(host: &Host) -> Vec<String> {
 }
 
 fn finds_names(host: &Host) -> bool {
-    let ask = ["timeout", "5", "git", "ls-remote"];
+    let ask = ["timeout", "10", "git", "ls-remote"];
     let by_name = host.run(&[&ask[..], &[&GitServer::named_url("git")]].concat());
     by_name.code == Some(0)
 }
@@ -210,7 +210,8 @@ fn a_unit_that_fails_is_told_by_the_switch() {
 #[test]
 fn a_unit_that_fails_later_is_not_told_by_the_switch() {
     let scene = Scene::new();
-    let output = scene.test(Sabotage::UnitFailsAfter(3));
+    // Far more than a switch takes from the unit's start to its own end.
+    let output = scene.test(Sabotage::UnitFailsAfter(8));
     assert_eq!(output.code, Some(0), "{output}");
     scene.host.wait_until("the unit has failed", SOON, |host| {
         property(host, "late.service", "ActiveState") == "failed"
