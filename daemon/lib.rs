@@ -46,6 +46,7 @@
 //! | [`reconcile`] | state, event, policy, time | the next state and its effects: pure |
 //! | [`fetcher`] | the daemon's requests | the mirror: a process of its own |
 //! | [`pipeline`] | an effect | what was found or done: the hands |
+//! | [`guardian`] | a command line and a plan | the previous system again, or a reboot |
 //! | [`store`] | state | ledger, snapshot, lock: what survives |
 //! | [`ipc`] | calls | requests, judged by their caller |
 //! | [`report`] | what happened | journal, status text, words |
@@ -61,6 +62,7 @@ pub mod host;
 pub mod reconcile;
 pub mod fetcher;
 pub mod pipeline;
+pub mod guardian;
 pub mod store;
 pub mod ipc;
 pub mod report;

@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{check_config, daemon, fetcher, status, trigger};
+use super::{check_config, daemon, fetcher, guardian, status, trigger};
 
 /// Keeps a NixOS host equal to what its git remote asks for.
 ///
@@ -49,14 +49,18 @@ pub enum Command {
     /// Fetches for the daemon, which starts it; not for use by hand.
     #[command(hide = true)]
     Fetcher(fetcher::Arguments),
+    /// Brings the previous system back; the daemon arms it, not for use by hand.
+    #[command(hide = true)]
+    Guardian(guardian::Arguments),
 }
 
 impl Command {
-    /// Whether it is a service, which reports to the journal, and no tool.
+    /// Whether it is a service, which reports to the journal, and no tool. The
+    /// guardian is one that must not wait for the journal: it has its own words.
     pub fn is_service(&self) -> bool {
         match self {
             Self::Daemon(_) | Self::Fetcher(_) => true,
-            Self::CheckConfig(_) | Self::Trigger(_) | Self::Status(_) => false,
+            Self::CheckConfig(_) | Self::Trigger(_) | Self::Status(_) | Self::Guardian(_) => false,
         }
     }
 }

@@ -10,6 +10,7 @@ mod output;
 mod text;
 mod daemon;
 mod fetcher;
+mod guardian;
 mod check_config;
 mod trigger;
 mod ssh;
@@ -29,5 +30,6 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
+        Command::Guardian(arguments) => guardian::run(&arguments),
     }
 }

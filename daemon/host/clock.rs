@@ -31,6 +31,17 @@ pub fn now() -> Now {
     }
 }
 
+/// Reads the time that this machine has been awake in this boot: what systemd's
+/// own timers run on. It stands still while the machine sleeps, so nothing that
+/// could not go on meanwhile is late for it.
+pub fn awake() -> Duration {
+    let awake = clock_gettime(ClockId::Monotonic);
+    Duration::new(
+        awake.tv_sec.unsigned_abs(),
+        u32::try_from(awake.tv_nsec).unwrap_or(0),
+    )
+}
+
 /// Reads which boot this is.
 pub fn boot_id() -> anyhow::Result<BootId> {
     let text = std::fs::read_to_string(BOOT_ID_FILE)

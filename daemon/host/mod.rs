@@ -8,6 +8,8 @@ pub mod clock;
 pub mod random;
 pub mod environment;
 pub mod command;
+pub mod child;
+pub mod cgroup;
 pub mod foreground;
 pub mod systemd;
 pub mod journal;

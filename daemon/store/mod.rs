@@ -4,6 +4,7 @@
 
 pub mod ledger;
 pub mod token;
+pub mod plan;
 pub mod record;
 pub mod snapshot;
 pub mod lock;

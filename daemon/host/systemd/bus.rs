@@ -4,15 +4,16 @@
 //! a signal's content. Watching is subscribe, read, and read again after every
 //! signal and every so often: a lost signal costs time, never the result.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use zbus::{Connection, MatchRule, MessageStream};
+use zbus::{Connection, MatchRule, MessageStream, OwnedVariant};
 
 use super::proxies::{ListedUnit, ManagerProxy, UnitPropertiesProxy};
 use super::state::{SystemState, UnitStatus};
+use super::timer::{self, TimerStatus, TransientTimer};
 use super::transient::TransientUnit;
 
 /// How long systemd may take to answer one call. It is deaf while it reloads.
@@ -193,6 +194,14 @@ impl Systemd {
     }
 
     async fn read_unit(&self, name: &str) -> zbus::Result<Option<UnitStatus>> {
+        let properties = self.read_properties(name).await?;
+        Ok(properties.and_then(|found| UnitStatus::from_properties(&found)))
+    }
+
+    async fn read_properties(
+        &self,
+        name: &str,
+    ) -> zbus::Result<Option<HashMap<String, OwnedVariant>>> {
         let path = match self.manager.get_unit(name).await {
             Ok(path) => path,
             Err(error) if is_no_such_unit(&error) => return Ok(None),
@@ -205,10 +214,50 @@ impl Systemd {
             .await?;
         // One call for all properties: they belong to one instant.
         match unit.get_all("").await {
-            Ok(properties) => Ok(UnitStatus::from_properties(&properties)),
+            Ok(properties) => Ok(Some(properties)),
             Err(error) if is_no_such_unit(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What systemd knows of a timer; None when it is not loaded.
+    pub async fn timer(&self, name: &str) -> Result<Option<TimerStatus>, SystemdError> {
+        let properties = self.read_properties(name).await;
+        let properties = properties.map_err(call(format!("describe unit {name}")))?;
+        Ok(properties.and_then(|found| TimerStatus::from_properties(&found)))
+    }
+
+    /// The argument vectors that a service starts with; None when it is not
+    /// loaded.
+    pub async fn commands(&self, name: &str) -> Result<Option<Vec<Vec<String>>>, SystemdError> {
+        let properties = self.read_properties(name).await;
+        let properties = properties.map_err(call(format!("describe unit {name}")))?;
+        Ok(properties.and_then(|found| timer::commands(&found)))
+    }
+
+    /// Starts a timer with the service that it is for: neither has a file. The
+    /// service is loaded as long as the timer is.
+    pub async fn start_timer(
+        &self,
+        timer: &TransientTimer,
+        service: &TransientUnit,
+    ) -> Result<(), SystemdError> {
+        let properties = timer.properties();
+        let auxiliary = [(service.name.as_str(), service.properties())];
+        self.manager
+            .start_transient_unit(&timer.name, "fail", &properties, &auxiliary)
+            .await
+            .map_err(call(format!("start unit {}", timer.name)))?;
+        Ok(())
+    }
+
+    /// Starts a unit that is loaded, and returns as soon as systemd has taken
+    /// it.
+    pub async fn start(&self, name: &str) -> Result<(), SystemdError> {
+        let started = self.manager.start_unit(name, "replace").await;
+        started
+            .map(drop)
+            .map_err(call(format!("start unit {name}")))
     }
 
     /// Starts a transient unit, and returns as soon as systemd has taken it.

@@ -7,8 +7,12 @@
 mod proxies;
 mod state;
 mod transient;
+mod timer;
 mod bus;
 
 pub use bus::{Systemd, SystemdError};
 pub use state::{ActiveState, ExitCode, SystemState, UnitStatus};
-pub use transient::{CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit};
+pub use timer::{TimerStatus, TransientTimer};
+pub use transient::{
+    AtShutdown, CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit,
+};

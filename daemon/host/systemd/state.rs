@@ -80,7 +80,7 @@ pub enum ActiveState {
 }
 
 impl ActiveState {
-    fn parse(word: &str) -> Self {
+    pub(super) fn parse(word: &str) -> Self {
         match word {
             "active" => Self::Active,
             "inactive" => Self::Inactive,

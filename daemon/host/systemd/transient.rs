@@ -52,6 +52,20 @@ pub struct TransientUnit {
     pub oom_score_adjust: Option<i32>,
     /// How much memory it may use.
     pub memory_max: Option<u64>,
+    /// Whether a shutdown ends it in its turn.
+    pub at_shutdown: AtShutdown,
+    /// Whether it makes cgroups of its own below its own.
+    pub delegate: bool,
+}
+
+/// What a shutdown does to a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtShutdown {
+    /// It is stopped, as ordinary units are.
+    Stopped,
+    /// It goes on until the last processes are killed: it may be what brought
+    /// the shutdown about, and has to see it through.
+    GoesOn,
 }
 
 /// What becomes of a unit when its commands end.
@@ -126,6 +140,8 @@ impl TransientUnit {
             cache_directory: None,
             oom_score_adjust: None,
             memory_max: None,
+            at_shutdown: AtShutdown::Stopped,
+            delegate: false,
         }
     }
 
@@ -163,6 +179,13 @@ impl TransientUnit {
             ("IgnoreOnIsolate", true.into()),
             ("CollectMode", "inactive".into()),
         ];
+        match self.at_shutdown {
+            AtShutdown::Stopped => {}
+            AtShutdown::GoesOn => properties.push(("DefaultDependencies", false.into())),
+        }
+        if self.delegate {
+            properties.push(("Delegate", true.into()));
+        }
         match self.kind {
             Kind::OneShot => {
                 properties.push(("Type", "oneshot".into()));
@@ -372,6 +395,17 @@ mod tests {
         );
         assert!(!properties.contains_key("StandardOutput"));
         assert_eq!(properties["StandardError"], Variant::from("journal"));
+    }
+
+    #[test]
+    fn only_what_has_to_see_a_shutdown_through_goes_on_in_it() {
+        let mut unit = unit();
+        assert!(!by_name(&unit).contains_key("DefaultDependencies"));
+        unit.at_shutdown = AtShutdown::GoesOn;
+        unit.delegate = true;
+        let properties = by_name(&unit);
+        assert_eq!(properties["DefaultDependencies"], Variant::from(false));
+        assert_eq!(properties["Delegate"], Variant::from(true));
     }
 
     #[test]
