@@ -79,7 +79,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     let ledger = Ledger::new(STATE_DIRECTORY);
     let state = load(&ledger);
     let current = state.phase.deployment().map(|current| &current.id);
-    stages.sweep(current.zip(state.phase.unit_step())).await;
+    stages.sweep(current, state.phase.unit_step()).await;
     let standing = Standing::new(config.remote.address.url.clone(), stages.observe().await);
 
     let (executor, completions) = Executor::new(Arc::clone(&stages));

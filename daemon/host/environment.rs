@@ -73,6 +73,14 @@ impl Programs {
     }
 }
 
+/// The program that this process runs, by its real path.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn own_program() -> std::io::Result<PathBuf> {
+    std::env::current_exe()
+}
+
 /// The first executable file of that name in an absolute directory of PATH.
 fn lookup(path_variable: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(path_variable)

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 
 use super::check::Checks;
 use super::git::Remote;
+use super::guard::Guard;
 use super::health::HostView;
 use super::replace::{self, Origin};
 use super::step::Steps;
-use super::{Stages, activate, boot, build, check, confirm, observe};
+use super::{Stages, activate, boot, build, check, confirm, guard, observe};
 use crate::config::Config;
 use crate::host::environment::Programs;
 use crate::host::systemd::{SystemState, Systemd};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::health::{Baseline, Reachability};
-use crate::model::policy::{BootLoader, Deadlines, Health};
+use crate::model::health::Baseline;
+use crate::model::policy::{BootLoader, Deadlines, Health, OnFailedRollback};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
@@ -40,6 +41,7 @@ pub struct Machine {
     health: Health,
     boot_loader: BootLoader,
     boot_id: BootId,
+    on_failed_rollback: OnFailedRollback,
     pre_activate_check: String,
     import_from_derivation: bool,
     origin: Origin,
@@ -71,6 +73,7 @@ impl Machine {
             health: config.health.clone(),
             boot_loader: config.boot_loader,
             boot_id,
+            on_failed_rollback: config.on_failed_rollback,
             pre_activate_check: config.pre_activate_check.clone(),
             import_from_derivation: config.import_from_derivation,
             origin,
@@ -81,6 +84,17 @@ impl Machine {
         HostView {
             systemd: &self.systemd,
             root: Path::new(ROOT),
+        }
+    }
+
+    fn guard(&self) -> Guard<'_> {
+        Guard {
+            systemd: &self.systemd,
+            path_variable: self.steps.programs().path_variable(),
+            deadlines: &self.deadlines,
+            health: &self.health,
+            on_failed_rollback: self.on_failed_rollback,
+            boot_id: &self.boot_id,
         }
     }
 }
@@ -196,8 +210,10 @@ impl Stages for Machine {
         check::check(&self.steps, self.view(), id, system, checks).await
     }
 
-    async fn arm(&self, _id: &DeploymentId, _arming: &Arming) -> Result<Baseline, Failure> {
-        Ok(Baseline::default())
+    async fn arm(&self, id: &DeploymentId, arming: &Arming) -> Result<Baseline, Failure> {
+        let baseline = Baseline::default();
+        guard::arm(&self.guard(), id, arming, &baseline).await?;
+        Ok(baseline)
     }
 
     async fn test(
@@ -229,24 +245,24 @@ impl Stages for Machine {
         confirm::confirm(self.view(), system, &self.health).await
     }
 
-    async fn claim(&self, _id: &DeploymentId) -> Result<Claim, Failure> {
+    async fn claim(&self, id: &DeploymentId) -> Result<Claim, Failure> {
         Ok(Claim {
-            verdict: Verdict::Commit,
+            verdict: guard::claim(id)?,
             observed: self.observe().await,
         })
     }
 
-    async fn disarm(&self, _id: &DeploymentId) -> Verdict {
-        Verdict::Commit
+    async fn disarm(&self, id: &DeploymentId) -> Verdict {
+        guard::disarm(&self.guard(), id).await
     }
 
-    async fn roll_back(&self, _id: &DeploymentId, _rollback: &Rollback) -> RollbackEnd {
-        RollbackEnd::RolledBack {
-            remote: Reachability::Unknown,
-        }
+    async fn roll_back(&self, id: &DeploymentId, rollback: &Rollback) -> RollbackEnd {
+        guard::roll_back(&self.guard(), id, rollback).await
     }
 
-    async fn dismiss(&self, _id: &DeploymentId) {}
+    async fn dismiss(&self, id: &DeploymentId) {
+        guard::dismiss(&self.guard(), id).await;
+    }
 
     async fn set_profile(
         &self,
@@ -298,7 +314,9 @@ impl Stages for Machine {
         self.steps.release(step).await;
     }
 
-    async fn sweep(&self, keep: Option<(&DeploymentId, UnitStep)>) {
-        self.steps.sweep(keep).await;
+    async fn sweep(&self, current: Option<&DeploymentId>, step: Option<UnitStep>) {
+        self.steps.sweep(current.zip(step)).await;
+        let running = observe::running(Path::new(ROOT));
+        guard::sweep(&self.guard(), current, running.as_ref()).await;
     }
 }

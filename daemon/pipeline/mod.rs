@@ -14,6 +14,7 @@ pub(crate) mod observe;
 pub(crate) mod boot_loader;
 pub(crate) mod health;
 pub(crate) mod check;
+pub(crate) mod guard;
 pub(crate) mod activate;
 pub(crate) mod replace;
 pub(crate) mod confirm;
@@ -178,6 +179,11 @@ pub trait Stages: Send + Sync + 'static {
     fn release(&self, step: UnitStep) -> impl Future<Output = ()> + Send;
 
     /// Lets go every unit of ours that is neither this deployment's nor running
-    /// for it: what a restart finds of the past.
-    fn sweep(&self, keep: Option<(&DeploymentId, UnitStep)>) -> impl Future<Output = ()> + Send;
+    /// for it: what a restart finds of the past. `step`: the one that the
+    /// deployment is at.
+    fn sweep(
+        &self,
+        current: Option<&DeploymentId>,
+        step: Option<UnitStep>,
+    ) -> impl Future<Output = ()> + Send;
 }

@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use crate::model::deployment::DeploymentId;
 use crate::model::rollback::RollbackRecord;
 
 /// Where it is.
@@ -39,6 +40,26 @@ pub fn read() -> Option<RollbackRecord> {
         .find_map(|path| read_from(Path::new(path)))
 }
 
+/// Removes the copy under `/run` of a deployment that is over, where the one
+/// that lasts says the same.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn settle(id: &DeploymentId) -> io::Result<()> {
+    settle_in(Path::new(VOLATILE_FILE), Path::new(FILE), id)
+}
+
+fn settle_in(volatile: &Path, file: &Path, id: &DeploymentId) -> io::Result<()> {
+    let Some(copy) = read_from(volatile).filter(|record| record.deployment == *id) else {
+        return Ok(());
+    };
+    if read_from(file).as_ref() != Some(&copy) {
+        // `/var` was full: now it may not be.
+        write_to(file, &serde_json::to_vec(&copy)?)?;
+    }
+    fs::remove_file(volatile)
+}
+
 fn read_from(path: &Path) -> Option<RollbackRecord> {
     let is_small = fs::metadata(path).is_ok_and(|metadata| metadata.len() <= LIMIT);
     let bytes = is_small.then(|| fs::read(path).ok()).flatten()?;
@@ -60,4 +81,71 @@ fn write_to(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&new, path)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::revision::CommitId;
+    use crate::model::rollback::{RollbackStage, WantedBy};
+    use crate::model::system::{BootId, StorePath, Toplevel};
+
+    fn record(stage: RollbackStage) -> RollbackRecord {
+        let path = "/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-x".to_owned();
+        let toplevel = Toplevel::new(StorePath::try_from(path).expect("a store path"));
+        RollbackRecord {
+            deployment: DeploymentId("0123456789abcdef".to_owned()),
+            commit: CommitId::try_from("0".repeat(40)).expect("a commit"),
+            previous: toplevel.clone(),
+            candidate: toplevel,
+            boot_id: BootId("boot".to_owned()),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            wanted_by: WantedBy::Deadline,
+            stage,
+        }
+    }
+
+    fn put(path: &Path, record: &RollbackRecord) {
+        let bytes = serde_json::to_vec(record).expect("plain data");
+        write_to(path, &bytes).expect("writable");
+    }
+
+    #[test]
+    fn every_stage_is_read_as_it_was_written() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("rollback.json");
+        let why = "the bus is dead".to_owned();
+        let failed_units = ["a.service".to_owned()].into();
+        for stage in [
+            RollbackStage::RollingBack,
+            RollbackStage::RolledBack,
+            RollbackStage::Rebooting { why: why.clone() },
+            RollbackStage::Failed { why, failed_units },
+            RollbackStage::Overridden { running: None },
+        ] {
+            put(&path, &record(stage.clone()));
+            assert_eq!(read_from(&path), Some(record(stage)));
+        }
+        fs::write(&path, "{").expect("writable");
+        assert_eq!(read_from(&path), None);
+    }
+
+    #[test]
+    fn the_copy_goes_once_what_lasts_says_the_same() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (copy, file) = (
+            directory.path().join("copy.json"),
+            directory.path().join("rollback.json"),
+        );
+        let ended = record(RollbackStage::RolledBack);
+        put(&copy, &ended);
+        put(&file, &record(RollbackStage::RollingBack));
+        let other = DeploymentId("fedcba9876543210".to_owned());
+        settle_in(&copy, &file, &other).expect("nothing to do");
+        assert!(copy.exists());
+        settle_in(&copy, &file, &ended.deployment).expect("writable");
+        assert!(!copy.exists());
+        assert_eq!(read_from(&file), Some(ended.clone()));
+        settle_in(&copy, &file, &ended.deployment).expect("nothing to do");
+    }
 }

@@ -5,8 +5,8 @@
 //! follow a link that another user can write.
 //!
 //! `candidate` holds what is being deployed and stays until the next one
-//! replaces it; `previous` holds what ran before it. What is deployed is held
-//! by its profile besides.
+//! replaces it; `previous` holds what ran before it, and `guardian` the program
+//! that leads back to it. What is deployed is held by its profile besides.
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +19,7 @@ use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::stage::UnitStep;
 use crate::model::system::{StorePath, Toplevel};
+use crate::pipeline::guard::program;
 use crate::pipeline::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 
 /// What is being deployed, or was last.
@@ -42,10 +43,11 @@ pub async fn root(
     previous: Option<&Toplevel>,
     deadline: Duration,
 ) -> Result<(), Failure> {
+    let own = program::own_store_path();
     let plan = StepPlan {
         step: UnitStep::Root,
         deployment: id.clone(),
-        commands: commands(steps.programs(), system, previous),
+        commands: commands(steps.programs(), system, previous, own.as_ref()),
         user: StepUser::Root,
         deadline,
         environment: Vec::new(),
@@ -59,10 +61,21 @@ pub async fn root(
 }
 
 /// What runs now comes first: were there only one root, it had to be that.
-fn commands(programs: &Programs, system: &System, previous: Option<&Toplevel>) -> Vec<Vec<String>> {
+fn commands(
+    programs: &Programs,
+    system: &System,
+    previous: Option<&Toplevel>,
+    own: Option<&StorePath>,
+) -> Vec<Vec<String>> {
     let previous = previous.map(|toplevel| add_root(programs, toplevel.path(), PREVIOUS));
+    // The guardian is of our own program, which no system may hold any more.
+    let guardian = own.map(|path| add_root(programs, path, program::ROOT));
     let candidate = add_root(programs, system.derivation.path(), CANDIDATE);
-    previous.into_iter().chain([candidate]).collect()
+    previous
+        .into_iter()
+        .chain(guardian)
+        .chain([candidate])
+        .collect()
 }
 
 /// For a derivation, Nix itself finds the output and links to that. Nothing

@@ -1,0 +1,129 @@
+//! The verdict, and letting a guardian go.
+//!
+//! In: a deployment's id. Out: whose verdict stands. Must not: end a guardian
+//! that leads back.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::Guard;
+use super::arm::clear;
+use super::unit::{SERVICE, TIMER, described};
+use crate::model::deployment::DeploymentId;
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::rollback::Verdict;
+use crate::model::system::Toplevel;
+use crate::store::{plan, record, token};
+
+/// How long a guardian that has done its work may take to end.
+const ENDING: Duration = Duration::from_secs(60);
+
+/// Writes `commit`, unless the guardian was first; the verdict that stands.
+pub(crate) fn claim(id: &DeploymentId) -> Result<Verdict, Failure> {
+    token::claim(id, Verdict::Commit).map_err(|error| {
+        Failure::new(
+            FailureCode::StepFailed,
+            format!("the verdict cannot be written: {error}"),
+            "The previous system is brought back. See whether /run is full.",
+        )
+    })
+}
+
+/// Has the guardian stay where it is, unless it was first.
+pub(crate) async fn disarm(guard: &Guard<'_>, id: &DeploymentId) -> Verdict {
+    match token::claim(id, Verdict::Commit) {
+        Ok(Verdict::RollBack) => return Verdict::RollBack,
+        Ok(Verdict::Commit) => {}
+        Err(error) => warn!(%id, %error, "the verdict cannot be written"),
+    }
+    let cleared = clear(guard).await;
+    match (token::read(id), cleared) {
+        (Some(verdict), Ok(())) => verdict,
+        (Some(verdict), Err(failure)) => {
+            // It obeys the token, whenever its time comes.
+            warn!(%id, why = failure.message, "the guardian's timer is left");
+            verdict
+        }
+        // There is no token, and no guardian that could write one.
+        (None, Ok(())) => Verdict::Commit,
+        (None, Err(_)) => Verdict::RollBack,
+    }
+}
+
+/// Lets go the guardian of a deployment that is over, with all that it was
+/// armed with.
+pub(crate) async fn dismiss(guard: &Guard<'_>, id: &DeploymentId) {
+    if !is_anothers(guard, id).await {
+        // It restarts the daemon as its last act, and is still there then.
+        if timeout(ENDING, guard.systemd.wait_ended(SERVICE))
+            .await
+            .is_err()
+        {
+            warn!(%id, "the guardian does not end");
+        }
+        if let Err(failure) = clear(guard).await {
+            // The next arming, or the next daemon, tries again.
+            warn!(%id, why = failure.message, "the guardian cannot be let go");
+            return;
+        }
+    }
+    for removed in [plan::remove(id), token::remove(id), record::settle(id)] {
+        warn_if_failed(id, removed);
+    }
+}
+
+fn warn_if_failed(id: &DeploymentId, removed: io::Result<()>) {
+    if let Err(error) = removed {
+        warn!(%id, %error, "something of the guardian is left");
+    }
+}
+
+async fn is_anothers(guard: &Guard<'_>, id: &DeploymentId) -> bool {
+    armed_for(guard).await.is_some_and(|found| found != *id)
+}
+
+/// For which deployment a guardian is loaded.
+pub(super) async fn armed_for(guard: &Guard<'_>) -> Option<DeploymentId> {
+    for unit in [TIMER, SERVICE] {
+        match guard.systemd.unit(unit).await {
+            Ok(Some(found)) => return described(&found.description),
+            Ok(None) => {}
+            Err(error) => warn!(unit, %error, "the guardian cannot be looked at"),
+        }
+    }
+    None
+}
+
+/// Lets go a guardian whose deployment is over: what a restart finds of the
+/// past. `current` is the deployment that goes on.
+pub(crate) async fn sweep(
+    guard: &Guard<'_>,
+    current: Option<&DeploymentId>,
+    running: Option<&Toplevel>,
+) {
+    let Some(id) = armed_for(guard).await else {
+        return;
+    };
+    if current == Some(&id) {
+        return;
+    }
+    if is_over(&id, running) {
+        dismiss(guard, &id).await;
+    } else {
+        // The ledger was lost in the middle: what runs was never confirmed,
+        // and nobody else would lead back from it.
+        warn!(%id, "a guardian of an unknown deployment is left to its deadline");
+    }
+}
+
+/// Whether nothing of a deployment that we know nothing of is undecided.
+fn is_over(id: &DeploymentId, running: Option<&Toplevel>) -> bool {
+    let is_recorded =
+        record::read().is_some_and(|record| record.deployment == *id && record.stage.is_final());
+    let runs_candidate =
+        plan::read(&plan::path(id)).is_ok_and(|plan| Some(&plan.candidate) == running);
+    is_recorded || token::read(id) == Some(Verdict::Commit) || !runs_candidate
+}
