@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::Guard;
@@ -27,6 +28,13 @@ use crate::store::plan;
 
 /// How much later than it was told a timer may elapse.
 const LATE: Duration = Duration::from_secs(5);
+
+/// How often a timer that was just taken is looked at before it counts as not
+/// armed: for ten seconds.
+const MOST_LOOKS: u32 = 100;
+
+/// Between two of these looks.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// From where to where.
 #[derive(Clone, Copy, Debug)]
@@ -126,16 +134,32 @@ async fn start_and_read_back(
         .await;
     started.map_err(deaf)?;
 
-    let timer = guard.systemd.timer(TIMER).await.map_err(deaf)?;
-    let left = timer.as_ref().and_then(|timer| timer.elapses);
-    let left = left.and_then(|at| at.checked_sub(clock::awake()));
-    must_wait(timer.as_ref(), way.id, left, after).map_err(not_armed)?;
+    waits(guard, way.id, after).await?;
     let commands = guard.systemd.commands(SERVICE).await.map_err(deaf)?;
     must_run(commands.as_deref(), &orders.command(&programs.guardian)).map_err(not_armed)?;
     // The plan is the last thing that could have gone wrong unseen.
     plan::read(&orders.plan)
         .map(drop)
         .map_err(|error| not_armed(format!("the plan cannot be read back: {error}")))
+}
+
+/// Reads the timer back. systemd has taken it when the call returns, and may
+/// still be about to start it.
+async fn waits(guard: &Guard<'_>, id: &DeploymentId, after: Duration) -> Result<(), Failure> {
+    let mut verdict = Err(String::new());
+    for look in 0..MOST_LOOKS {
+        if look > 0 {
+            sleep(LOOK).await;
+        }
+        let timer = guard.systemd.timer(TIMER).await.map_err(deaf)?;
+        let left = timer.as_ref().and_then(|timer| timer.elapses);
+        let left = left.and_then(|at| at.checked_sub(clock::awake()));
+        verdict = must_wait(timer.as_ref(), id, left, after);
+        if verdict.is_ok() {
+            break;
+        }
+    }
+    verdict.map_err(not_armed)
 }
 
 /// The timer is ours, waits, and elapses when it was told to.
