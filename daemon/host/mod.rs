@@ -13,3 +13,4 @@ pub mod cgroup;
 pub mod foreground;
 pub mod systemd;
 pub mod journal;
+pub mod unit_file;

@@ -11,6 +11,7 @@
 
 pub mod step;
 pub(crate) mod observe;
+pub(crate) mod installed;
 pub(crate) mod boot_loader;
 pub(crate) mod health;
 pub(crate) mod check;

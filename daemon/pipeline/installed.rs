@@ -1,0 +1,197 @@
+//! A closure to what it would run: this daemon, and ssh servers.
+//!
+//! In: the root directory and a toplevel. Out: programs, files and names of
+//! units. Must not: run anything, or look at what is active.
+//!
+//! Only what stands in the closure counts. Links are followed below the root
+//! directory, as they would be on the host.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::observe::below;
+use crate::config::DEFAULT_FILE;
+use crate::host::unit_file::{command_words, values};
+use crate::model::system::Toplevel;
+
+/// This daemon's unit.
+pub(crate) const DAEMON_UNIT: &str = "deploy-flake.service";
+
+/// What an ssh server may be called: NixOS's names, and those of Debian.
+pub(crate) const SSH_UNITS: [&str; 4] =
+    ["sshd.service", "sshd.socket", "ssh.service", "ssh.socket"];
+
+/// Where a closure has its units.
+const UNITS: &str = "etc/systemd/system";
+
+/// How many links are followed in one path; the kernel has the same limit.
+const LINK_LIMIT: u32 = 40;
+
+/// How the directories end that hold what starts with another unit.
+const WANTING: [&str; 2] = ["wants", "requires"];
+
+/// The daemon that a closure would run. Both paths are as the host sees them:
+/// absolute, not below the root directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Installed {
+    /// Its program.
+    pub(crate) program: PathBuf,
+    /// Its configuration: in the closure, if it is one of `/etc`.
+    pub(crate) config: PathBuf,
+    /// Whether anything starts it.
+    pub(crate) is_wanted: bool,
+}
+
+/// Reads which daemon the closure would run. None: it has no such unit, the
+/// unit is masked, or it starts no program with an absolute path.
+pub(crate) fn installed(root: &Path, toplevel: &Toplevel) -> Option<Installed> {
+    let texts = unit_texts(root, toplevel, DAEMON_UNIT)?;
+    let texts = texts.iter().map(String::as_str);
+    let commands = values(texts, "Service", "ExecStart");
+    let mut words = command_words(commands.first()?).into_iter();
+    let program = PathBuf::from(words.next()?);
+    let config = config_argument(words).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    program.is_absolute().then(|| Installed {
+        program,
+        config: in_closure(toplevel, &config),
+        is_wanted: is_wanted(root, toplevel, DAEMON_UNIT),
+    })
+}
+
+/// Which of the known ssh servers' units the closure has.
+pub(crate) fn ssh_server_units(root: &Path, toplevel: &Toplevel) -> BTreeSet<String> {
+    let has = |unit: &&str| unit_texts(root, toplevel, unit).is_some();
+    SSH_UNITS
+        .into_iter()
+        .filter(has)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether anything in the closure starts the unit.
+pub(crate) fn is_wanted(root: &Path, toplevel: &Toplevel, unit: &str) -> bool {
+    let Some(units) = units(root, toplevel) else {
+        return false;
+    };
+    let Ok(entries) = fs::read_dir(below(root, &units)) else {
+        return false;
+    };
+    let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+    names.any(|name| {
+        let extension = Path::new(&name).extension().and_then(|it| it.to_str());
+        let is_wanting = extension.is_some_and(|it| WANTING.contains(&it));
+        // The directory may itself be a link; what is in it, need not exist:
+        // the unit does, or nobody would ask.
+        is_wanting
+            && real_path(root, &units.join(&name))
+                .is_some_and(|wanting| below(root, &wanting).join(unit).is_symlink())
+    })
+}
+
+/// The file of the closure that the host would have at a path below `/etc`;
+/// any other path as it is.
+pub(crate) fn in_closure(toplevel: &Toplevel, path: &Path) -> PathBuf {
+    match path.strip_prefix("/etc") {
+        Ok(relative) => toplevel.path().as_path().join("etc").join(relative),
+        Err(_elsewhere) => path.to_owned(),
+    }
+}
+
+/// The path without links, as the host sees it; None if it leads nowhere.
+pub(crate) fn real_path(root: &Path, path: &Path) -> Option<PathBuf> {
+    let mut left: VecDeque<OsString> = parts(path);
+    let mut real = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(part) = left.pop_front() {
+        if part == ".." {
+            real.pop();
+            continue;
+        }
+        let next = real.join(&part);
+        let metadata = fs::symlink_metadata(below(root, &next)).ok()?;
+        if !metadata.is_symlink() {
+            real = next;
+            continue;
+        }
+        links += 1;
+        let target = fs::read_link(below(root, &next)).ok()?;
+        if links > LINK_LIMIT {
+            return None;
+        }
+        if target.is_absolute() {
+            real = PathBuf::from("/");
+        }
+        let mut parts = parts(&target);
+        parts.append(&mut left);
+        left = parts;
+    }
+    Some(real)
+}
+
+/// The names in a path, and `..`.
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        .map(|part| part.as_os_str().to_owned())
+        .collect()
+}
+
+fn units(root: &Path, toplevel: &Toplevel) -> Option<PathBuf> {
+    real_path(root, Path::new(&toplevel.path().join(UNITS)))
+}
+
+/// The unit's file and its drop-ins; None if the closure has none of that
+/// name, or a masked one.
+fn unit_texts(root: &Path, toplevel: &Toplevel, unit: &str) -> Option<Vec<String>> {
+    let units = units(root, toplevel)?;
+    let text = read(root, &units.join(unit)).filter(|text| !text.is_empty())?;
+    let mut texts = vec![text];
+    if let Some(directory) = real_path(root, &units.join(format!("{unit}.d"))) {
+        texts.extend(drop_ins(root, &directory));
+    }
+    Some(texts)
+}
+
+/// The texts of a directory of drop-ins, in systemd's order: by name.
+fn drop_ins(root: &Path, directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(below(root, directory)) else {
+        return Vec::new();
+    };
+    let mut names: Vec<OsString> = entries
+        .filter_map(|entry| Some(entry.ok()?.file_name()))
+        .filter(|name| Path::new(name).extension().is_some_and(|it| it == "conf"))
+        .collect();
+    names.sort();
+    names
+        .into_iter()
+        .filter_map(|name| read(root, &directory.join(name)))
+        .collect()
+}
+
+/// A masked unit is a link to `/dev/null`: no file, or an empty one.
+fn read(root: &Path, path: &Path) -> Option<String> {
+    let real = real_path(root, path)?;
+    if real == Path::new("/dev/null") {
+        return None;
+    }
+    fs::read_to_string(below(root, &real)).ok()
+}
+
+/// The value of `--config`, in either form.
+fn config_argument(words: impl Iterator<Item = String>) -> Option<PathBuf> {
+    let mut words = words;
+    while let Some(word) = words.next() {
+        if word == "--config" {
+            return words.next().map(PathBuf::from);
+        }
+        if let Some(value) = word.strip_prefix("--config=") {
+            return Some(PathBuf::from(value));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;
