@@ -9,6 +9,7 @@ mod mistakes;
 mod nearest;
 mod section;
 pub(crate) mod duration;
+mod size;
 mod url;
 mod schema;
 

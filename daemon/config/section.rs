@@ -58,6 +58,16 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whether the key is there, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some()
+    }
+
+    /// Where the value of the key stands.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.get(key).map_or(0..0, Spanned::span)
+    }
+
     /// A string.
     pub(super) fn string(
         &mut self,

@@ -1,7 +1,9 @@
 //! What the operator reads, word by word.
 
 use super::*;
-use crate::model::policy::{OnDrift, OnRebootRequired};
+use std::collections::BTreeSet;
+
+use crate::model::policy::{Guard, OnDrift, OnRebootRequired, OnUnhealthy, UserProbe};
 
 const FILE: &str = "config.toml";
 
@@ -33,6 +35,15 @@ fn one_remote_with_a_url_is_enough() {
     assert_eq!(config.deadlines.poll, Duration::from_secs(30));
     assert_eq!(config.deadlines.build, Duration::from_secs(6 * 3600));
     assert_eq!(config.deadlines.restore, Duration::from_secs(600));
+    assert_eq!(config.deadlines.lock, Duration::from_secs(60));
+    assert_eq!(config.deadlines.rollback, Duration::from_secs(300));
+    assert_eq!(config.health.require_units, None);
+    assert_eq!(config.health.on_unhealthy, OnUnhealthy::Refuse);
+    assert_eq!(config.health.probes, []);
+    assert_eq!(config.guards.allowed, BTreeSet::new());
+    assert_eq!(config.guards.machine_id, None);
+    assert_eq!(config.guards.store_reserve, 1 << 30);
+    assert_eq!(config.on_failed_rollback, OnFailedRollback::Reboot);
 }
 
 #[test]
@@ -43,6 +54,8 @@ fn every_key_is_read() {
         mode = "switch"
         drift = "correct"
         on_reboot_required = "boot"
+        on_failed_rollback = "stay"
+        machine_id = "0123456789ABCDEF0123456789abcdef"
         pre_activate_check = "checks/all"
         boot_loader = "systemd-boot"
         [[remote]]
@@ -56,6 +69,19 @@ fn every_key_is_read() {
         confirm_window = "1s"
         probe_deadline = "2s"
         ignore_units = ["a.service", "b@x.timer"]
+        require_units = ["sshd.service", "web.service"]
+        on_unhealthy = "proceed-if-not-worse"
+        [[probe]]
+        name = "web"
+        command = ["/bin/curl", "-f", "http://localhost"]
+        deadline = "5s"
+        [[probe]]
+        name = "db"
+        command = ["/bin/true"]
+        [guards]
+        allow = ["ssh-server", "daemon"]
+        [reserve]
+        store = "512MiB"
         [deadlines]
         poll = "1s"
         fetch = "2s"
@@ -69,6 +95,10 @@ fn every_key_is_read() {
         profile = "10s"
         boot_loader = "11s"
         restore = "12s"
+        probe = "13s"
+        lock = "14s"
+        rollback = "15s"
+        rollback_health = "16s"
         "#,
     );
     let name = config.configuration.expect("it was given");
@@ -101,9 +131,38 @@ fn every_key_is_read() {
         deadlines.profile,
         deadlines.boot_loader,
         deadlines.restore,
+        deadlines.probe,
+        deadlines.lock,
+        deadlines.rollback,
+        deadlines.rollback_health,
     ]
     .map(|deadline| deadline.as_secs());
-    assert_eq!(seconds, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    assert_eq!(seconds, std::array::from_fn(|index| index as u64 + 1));
+    let health = config.health;
+    let required = ["sshd.service", "web.service"].map(str::to_owned).to_vec();
+    assert_eq!(health.require_units, Some(required));
+    assert_eq!(health.on_unhealthy, OnUnhealthy::ProceedIfNotWorse);
+    let probe = |name: &str, command: &[&str], seconds| UserProbe {
+        name: name.to_owned(),
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        deadline: Duration::from_secs(seconds),
+    };
+    assert_eq!(
+        health.probes,
+        [
+            probe("web", &["/bin/curl", "-f", "http://localhost"], 5),
+            probe("db", &["/bin/true"], 30)
+        ]
+    );
+    let guards = config.guards;
+    assert_eq!(
+        guards.allowed,
+        BTreeSet::from([Guard::SshServer, Guard::Daemon])
+    );
+    let machine_id = "0123456789abcdef0123456789abcdef";
+    assert_eq!(guards.machine_id.as_deref(), Some(machine_id));
+    assert_eq!(guards.store_reserve, 512 << 20);
+    assert_eq!(config.on_failed_rollback, OnFailedRollback::Stay);
 }
 
 #[test]
@@ -120,7 +179,8 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
         "the configuration has 5 mistakes\n\
 config.toml:1:1: drfit: unknown key
   expected: one of configuration, mode, drift, on_reboot_required, boot_loader, \
-pre_activate_check, remote, evaluate, health, deadlines
+pre_activate_check, on_failed_rollback, machine_id, guards, reserve, remote, evaluate, health, \
+probe, deadlines
   found:    \"drfit\"
   to do:    Write drift, if that is what was meant.
 config.toml:2:8: mode: not one of the choices
@@ -225,7 +285,7 @@ fn each_mistake_says_where_what_and_what_to_do() {
             below("[deadlines]\nboot-loader = \"5m\""),
             "config.toml:4:1: deadlines.boot-loader: unknown key
   expected: one of poll, fetch, import, evaluate, build, root, check, pre_switch_check, \
-activate, profile, boot_loader, restore
+activate, profile, boot_loader, restore, probe, lock, rollback, rollback_health
   found:    \"boot-loader\"
   to do:    Write boot_loader, if that is what was meant.",
         ),
@@ -256,6 +316,121 @@ activate, profile, boot_loader, restore
   expected: each unit once
   found:    \"a.service\"
   to do:    Remove one of the two.",
+        ),
+        (
+            below("[health]\nrequire_units = [\"sshd\"]"),
+            "config.toml:4:18: health.require_units[0]: not the name of a unit
+  expected: a unit's full name with its suffix, such as \"example.service\"
+  found:    \"sshd\"
+  to do:    Write the name as `systemctl --failed` shows it.",
+        ),
+        (
+            below("[health]\non_unhealthy = \"proceed\""),
+            "config.toml:4:16: health.on_unhealthy: not one of the choices
+  expected: one of \"refuse\", \"proceed-if-not-worse\"
+  found:    \"proceed\"
+  to do:    Write \"refuse\", if that is what was meant.",
+        ),
+        (
+            below("[[probe]]\nname = \"web\""),
+            "config.toml:3:1: probe.command: missing
+  expected: a [[probe]] with a name and a command
+  found:    one without it
+  to do:    Add command = [\"/run/current-system/sw/bin/curl\"].",
+        ),
+        (
+            below("[[probe]]\ncommand = [\"/bin/true\"]"),
+            "config.toml:3:1: probe.name: missing
+  expected: a [[probe]] with a name and a command
+  found:    one without it
+  to do:    Add name = \"web\".",
+        ),
+        (
+            below("[[probe]]\nname = \"a b\"\ncommand = [\"/bin/true\"]"),
+            "config.toml:4:8: probe.name: not a name
+  expected: a name of at most 64 letters, digits, '_' and '-'
+  found:    \"a b\"
+  to do:    Write a short name.",
+        ),
+        (
+            below("[[probe]]\nname = \"a\"\ncommand = [\"curl\", \"-f\"]"),
+            "config.toml:5:12: probe.command[0]: not an absolute path
+  expected: a program by its absolute path
+  found:    \"curl\"
+  to do:    Write the whole path, such as \"/run/current-system/sw/bin/curl\".",
+        ),
+        (
+            below("[[probe]]\nname = \"a\"\ncommand = []"),
+            "config.toml:5:11: probe.command: an empty command
+  expected: a program and its arguments
+  found:    []
+  to do:    Write command = [\"/run/current-system/sw/bin/curl\"].",
+        ),
+        (
+            below("[[probe]]\nname = \"a\"\ncommand = [\"/bin/sh\", \"a\\nb\"]"),
+            "config.toml:5:23: probe.command[1]: has a control character in it
+  expected: words of printable characters
+  found:    \"a\\nb\"
+  to do:    Put what needs it into a script, and name that.",
+        ),
+        (
+            below(
+                "[[probe]]\nname = \"a\"\ncommand = [\"/x\"]\n\
+                 [[probe]]\nname = \"a\"\ncommand = [\"/x\"]",
+            ),
+            "config.toml:6:1: probe.name: another probe of this name
+  expected: each name once
+  found:    \"a\"
+  to do:    Give each [[probe]] a name of its own.",
+        ),
+        (
+            below("[[probe]]\nname = \"a\"\ncommand = [\"/x\"]\ndeadline = \"2h\""),
+            "config.toml:6:12: probe.deadline: out of range
+  expected: a duration from \"1s\" to \"1h\"
+  found:    \"2h\"
+  to do:    Write at least \"1s\" and at most \"1h\"; the default is \"30s\".",
+        ),
+        (
+            below("[guards]\nallow = [\"sshd\"]"),
+            "config.toml:4:10: guards.allow[0]: not one of the choices
+  expected: one of \"daemon\", \"ssh-server\", \"remote\"
+  found:    \"sshd\"
+  to do:    Write \"daemon\", if that is what was meant.",
+        ),
+        (
+            below("allow = [\"remote\"]"),
+            "config.toml:3:1: remote.allow: unknown key
+  expected: one of name, branch, poll_interval, url
+  found:    \"allow\"
+  to do:    Move it to [guards].",
+        ),
+        (
+            below("[reserve]\nstore = \"1GB\""),
+            "config.toml:4:9: reserve.store: not a size
+  expected: a size from \"0B\" to \"1024TiB\"
+  found:    \"1GB\"
+  to do:    Write a whole number with KiB, MiB, GiB or TiB, such as \"1GiB\".",
+        ),
+        (
+            below("[reserve]\nstore = \"500\""),
+            "config.toml:4:9: reserve.store: a size without its unit
+  expected: a size from \"0B\" to \"1024TiB\"
+  found:    \"500\"
+  to do:    Write \"500MiB\", or GiB or TiB.",
+        ),
+        (
+            above("machine_id = \"abc\""),
+            "config.toml:1:14: machine_id: not the id of a machine
+  expected: 32 hexadecimal digits
+  found:    \"abc\"
+  to do:    Write what stands in /etc/machine-id of the host that this is for.",
+        ),
+        (
+            above("on_failed_rollback = \"rebot\""),
+            "config.toml:1:22: on_failed_rollback: not one of the choices
+  expected: one of \"reboot\", \"stay\"
+  found:    \"rebot\"
+  to do:    Write \"reboot\", if that is what was meant.",
         ),
         (
             above("drift = \"corect\""),
@@ -339,54 +514,140 @@ fn a_file_that_is_not_there_says_what_to_create() {
 }
 
 #[test]
-fn every_key_is_documented_with_its_default() {
-    let documentation = include_str!("../../docs/configuration.md");
+fn no_unit_may_be_required_and_nobody_saying_so_is_another_thing() {
+    let none = accepted(&format!("{REMOTE}[health]\nrequire_units = []\n"));
+    assert_eq!(none.health.require_units, Some(Vec::new()));
+    let unsaid = accepted(&format!("{REMOTE}[health]\n"));
+    assert_eq!(unsaid.health.require_units, None);
+}
+
+/// One row of the documentation's tables.
+struct Row<'a> {
+    /// The table of the file: empty for the top, with its brackets else.
+    table: &'a str,
+    key: &'a str,
+    /// As it is written in the file, if there is one.
+    default: Option<&'a str>,
+}
+
+/// The keys that the documentation knows, in its order.
+fn documented() -> Vec<Row<'static>> {
+    let mut table = "";
+    let mut rows = Vec::new();
+    for line in include_str!("../../docs/configuration.md").lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            table = heading.split('`').nth(1).unwrap_or("");
+        }
+        let Some((key, rest)) = line
+            .strip_prefix("| `")
+            .and_then(|row| row.split_once("` | "))
+        else {
+            continue;
+        };
+        let cell = rest.split(" | ").next().unwrap_or("");
+        let default = cell.strip_prefix('`').and_then(|it| it.strip_suffix('`'));
+        if key != "DEPLOY_FLAKE_LOG" {
+            rows.push(Row {
+                table,
+                key,
+                default,
+            });
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_key_is_documented_below_its_table() {
     // Unknown keys make the reader name all those that it knows.
     let told = message(&format!(
-        "x = 1\n{REMOTE}x = 1\n[evaluate]\nx = 1\n[health]\nx = 1\n[deadlines]\nx = 1\n"
+        "x = 1\n{REMOTE}x = 1\n[evaluate]\nx = 1\n[health]\nx = 1\n[[probe]]\nx = 1\n\
+         [guards]\nx = 1\n[reserve]\nx = 1\n[deadlines]\nx = 1\n"
     ));
-    // `evaluate` is a table and a deadline, so it is found twice.
-    let tables = ["remote", "health", "deadlines"];
-    let keys = told
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("expected: one of "))
-        .flat_map(|keys| keys.split(", "))
-        .filter(|key| !tables.contains(key));
+    let lines: Vec<&str> = told.lines().map(str::trim).collect();
+    let rows = documented();
     let mut number = 0;
-    for key in keys {
-        let row = format!("\n| `{key}` | ");
-        assert!(documentation.contains(&row), "{key} is not documented");
-        number += 1;
+    for pair in lines.windows(2) {
+        let (Some((place, _)), Some(keys)) = (
+            pair[0].split_once("x: unknown key"),
+            pair[1].strip_prefix("expected: one of "),
+        ) else {
+            continue;
+        };
+        let table = place.rsplit_once(": ").map_or("", |(_, table)| table);
+        let table = table.trim_end_matches('.');
+        for key in keys.split(", ") {
+            let is_table = rows.iter().any(|row| inner(row.table) == key);
+            // A table is documented by its heading.
+            let is_documented = rows
+                .iter()
+                .any(|row| inner(row.table) == table && row.key == key);
+            let is_known = is_documented || (table.is_empty() && is_table);
+            assert!(is_known, "{table} {key} is not documented");
+            number += usize::from(is_documented);
+        }
     }
-    assert_eq!(number, 27);
+    assert_eq!(number, rows.len(), "what is documented is read");
+}
+
+/// The name of a table without its brackets.
+fn inner(table: &str) -> &str {
+    table.trim_matches(['[', ']'])
 }
 
 #[test]
 fn the_documented_defaults_are_the_defaults() {
-    let documentation = include_str!("../../docs/configuration.md");
-    let mut above = String::new();
-    let mut tables = [String::new(), String::new(), String::new()];
-    for (key, default) in documentation.lines().filter_map(|line| {
-        let mut cells = line.strip_prefix("| `")?.split(" | ");
-        let key = cells.next()?.trim_end_matches('`');
-        let default = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
-        Some((key, default))
-    }) {
-        let line = format!("{key} = {default}\n");
-        match key {
-            "mode" | "drift" | "on_reboot_required" | "pre_activate_check" => above += &line,
-            "branch" | "name" | "poll_interval" => tables[0] += &line,
-            "import_from_derivation" => tables[1] += &format!("[evaluate]\n{line}"),
-            "confirm_window" => tables[1] += &format!("[health]\n{line}"),
-            "probe_deadline" | "ignore_units" => tables[1] += &line,
-            "poll" => tables[2] += &format!("[deadlines]\n{line}"),
-            // Stands at the top and below the deadlines.
-            "boot_loader" if default == "\"auto\"" => above += &line,
-            _ => tables[2] += &line,
+    let mut text = String::new();
+    let mut table = "";
+    for row in documented() {
+        if row.table != table {
+            table = row.table;
+            let required = match table {
+                "[[remote]]" => "url = \"https://example.org/a\"\n",
+                "[[probe]]" => "name = \"a\"\ncommand = [\"/a\"]\n",
+                _ => "",
+            };
+            text += &format!("{table}\n{required}");
+        }
+        if let Some(default) = row.default {
+            text += &format!("{} = {default}\n", row.key);
         }
     }
-    let text = format!("{above}{REMOTE}{}", tables.concat());
-    assert_eq!(accepted(&text), accepted(REMOTE), "{text}");
+    let bare = format!("{REMOTE}[[probe]]\nname = \"a\"\ncommand = [\"/a\"]\n");
+    assert_eq!(accepted(&text), accepted(&bare), "{text}");
+}
+
+/// A hang at any step is ended: none of them may wait for ever.
+#[test]
+fn every_step_has_a_documented_deadline() {
+    let rows = documented();
+    for (step, table, key) in [
+        ("poll", "[deadlines]", "poll"),
+        ("fetch", "[deadlines]", "fetch"),
+        ("import", "[deadlines]", "import"),
+        ("evaluation", "[deadlines]", "evaluate"),
+        ("build", "[deadlines]", "build"),
+        ("GC roots", "[deadlines]", "root"),
+        ("the closure's own check", "[deadlines]", "check"),
+        ("NixOS's own checks", "[deadlines]", "pre_switch_check"),
+        ("the switch lock", "[deadlines]", "lock"),
+        ("activation", "[deadlines]", "activate"),
+        ("probe", "[deadlines]", "probe"),
+        ("the operator's probes", "[[probe]]", "deadline"),
+        ("becoming healthy", "[health]", "probe_deadline"),
+        ("confirmation", "[health]", "confirm_window"),
+        ("profile", "[deadlines]", "profile"),
+        ("boot loader", "[deadlines]", "boot_loader"),
+        ("restoration", "[deadlines]", "restore"),
+        ("rollback", "[deadlines]", "rollback"),
+        ("health after it", "[deadlines]", "rollback_health"),
+    ] {
+        let row = rows
+            .iter()
+            .find(|row| row.table == table && row.key == key)
+            .unwrap_or_else(|| panic!("{step} has no deadline"));
+        assert!(row.default.is_some(), "{step} has no default");
+    }
 }
 
 #[test]
@@ -405,6 +666,8 @@ fn settings_differ_where_another_answer_is_asked_for() {
         ("evaluate.import_from_derivation = true", "h1"),
         ("deadlines.check = \"61s\"", "h1"),
         ("health.ignore_units = [\"a.service\"]", "h1"),
+        ("guards.allow = [\"daemon\"]", "h1"),
+        ("reserve.store = \"0B\"", "h1"),
     ] {
         assert_ne!(settings(more, configuration), plain, "{more}");
     }
