@@ -52,6 +52,18 @@ const WORDS: &[(&str, Cause)] = &[
         Cause::NixDaemonAway,
     ),
     ("Nix daemon disconnected unexpectedly", Cause::NixDaemonAway),
+    // The same, when it goes while something is sent to it, or in the middle
+    // of its answer.
+    ("error: writing to file: Broken pipe", Cause::NixDaemonAway),
+    (
+        "error: writing to file: Connection reset",
+        Cause::NixDaemonAway,
+    ),
+    (
+        "error: reading from file: Connection reset",
+        Cause::NixDaemonAway,
+    ),
+    ("error: unexpected end-of-file", Cause::NixDaemonAway),
     // What Nix tries when there is not even a socket.
     (
         "opening lock file '/nix/var/nix/db/big-lock'",
@@ -65,6 +77,8 @@ const WORDS: &[(&str, Cause)] = &[
     ("Cannot allocate memory", Cause::OutOfMemory),
     // The kernel's choice, when a builder takes too much.
     ("failed due to signal 9", Cause::OutOfMemory),
+    // Somebody stopped the Nix daemon with everything that it had started.
+    ("failed due to signal 15", Cause::Interrupted),
     ("Killed signal terminated program", Cause::OutOfMemory),
     (
         "while fetching the input 'git+file:///var/cache/deploy-flake/build/repository",
@@ -339,6 +353,12 @@ mod tests {
                 Cause::OutOfMemory,
             ),
             ("error: interrupted by the user", Cause::Interrupted),
+            (
+                "error: builder for '/nix/store/x.drv' failed due to signal 15 (Terminated)",
+                Cause::Interrupted,
+            ),
+            ("error: writing to file: Broken pipe", Cause::NixDaemonAway),
+            ("error: unexpected end-of-file", Cause::NixDaemonAway),
             (
                 "cannot build on 'ssh-ng://arm': error: failed to start SSH connection to 'arm'\n\
                  error: a 'aarch64-linux' with features {} is required to build \
