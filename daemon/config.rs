@@ -12,6 +12,7 @@ pub(crate) mod duration;
 mod size;
 mod url;
 mod schema;
+pub(crate) mod lenient;
 
 use std::fs::File;
 use std::io::{self, Read};

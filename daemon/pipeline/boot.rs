@@ -8,13 +8,17 @@
 //! entries from its generations, and an entry for a system that is in none has
 //! no GC root, or quietly becomes another default.
 
+mod before;
+
 use std::path::Path;
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::activate::LOCK_HELD;
-use super::boot_loader;
 use super::observe::{self, PROFILE};
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
+use super::{boot_loader, lock};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::policy::BootLoader;
@@ -42,24 +46,41 @@ pub(crate) async fn set_profile(
     if is_set(observe::profile(root)) && !steps.has_unit(UnitStep::Profile, id).await? {
         return Ok(());
     }
+    if let Err(error) = before::remember(root, id) {
+        // Then nothing is deleted if this has to be undone.
+        warn!(%error, "the generations before cannot be written down");
+    }
     let command = nix_env(steps, &["--set", system.toplevel.path().as_str()]);
     let plan = plan(UnitStep::Profile, id, vec![command], deadline);
     let report = steps.run(&plan).await?;
     written(&report, Writing::Profile, deadline)
 }
 
+/// How long a step that runs `switch-to-configuration` may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Each run of it.
+    pub(crate) deadline: Duration,
+    /// All runs that find the lock held, with the waits between them: somebody
+    /// else's switch is no failure of this system.
+    pub(crate) lock: Duration,
+}
+
 /// Makes the toplevel the boot loader's default entry.
 pub(crate) async fn write_boot_entry(
     steps: &Steps,
+    root: &Path,
     id: &DeploymentId,
     system: &System,
     _permission: &BootPermission,
-    deadline: Duration,
+    patience: Patience,
 ) -> Result<(), Failure> {
-    let command = install_boot_loader(&system.toplevel);
-    let plan = plan(UnitStep::Boot, id, vec![command], deadline);
-    let report = steps.run(&plan).await?;
-    written(&report, Writing::BootEntry, deadline)
+    let plan = || {
+        let command = install_boot_loader(&system.toplevel);
+        plan(UnitStep::Boot, id, vec![command], patience.deadline)
+    };
+    let report = lock::run_when_free(steps, root, plan, patience.lock).await?;
+    written(&report, Writing::BootEntry, patience.deadline)
 }
 
 /// What is put back.
@@ -74,8 +95,8 @@ pub(crate) struct Restoration<'a> {
     pub(crate) failed: Option<&'a Toplevel>,
     /// Which boot loader is read back.
     pub(crate) boot_loader: BootLoader,
-    /// How long all of it may take.
-    pub(crate) deadline: Duration,
+    /// How long it may take.
+    pub(crate) patience: Patience,
 }
 
 /// Puts profile and default entry back, and reads both.
@@ -89,20 +110,52 @@ pub(crate) async fn restore(
     restoration: Restoration<'_>,
 ) -> Result<(), Failure> {
     still_ours(root, restoration)?;
-    if was_never_left(root, restoration) && !steps.has_unit(UnitStep::Restore, id).await? {
+    let newest = before::newest(root, id);
+    let is_untouched = was_never_left(root, restoration, newest);
+    if is_untouched && !steps.has_unit(UnitStep::Restore, id).await? {
         return Ok(());
     }
-    let number = restoration.generation.0.to_string();
-    let mut commands = vec![nix_env(steps, &["--switch-generation", &number])];
-    for generation in left_by_us(&observe::generations(root), restoration) {
+    let patience = restoration.patience;
+    let plan = || {
+        let commands = commands(steps, root, restoration, newest);
+        plan(UnitStep::Restore, id, commands, patience.deadline)
+    };
+    let report = lock::run_when_free(steps, root, plan, patience.lock).await?;
+    written(&report, Writing::Restoration, patience.deadline)?;
+    read_back(root, restoration)
+}
+
+fn commands(
+    steps: &Steps,
+    root: &Path,
+    restoration: Restoration<'_>,
+    newest: Option<Generation>,
+) -> Vec<Vec<String>> {
+    let generations = observe::generations(root);
+    let put_back = match link_to_put_back(&generations, restoration) {
+        Some(generation) => nix_env(steps, &["--switch-generation", &generation.0.to_string()]),
+        None => nix_env(steps, &["--set", restoration.toplevel.path().as_str()]),
+    };
+    let mut commands = vec![put_back];
+    for generation in left_by_us(&generations, restoration, newest) {
         let number = generation.0.to_string();
         commands.push(nix_env(steps, &["--delete-generations", &number]));
     }
     commands.push(install_boot_loader(restoration.toplevel));
-    let plan = plan(UnitStep::Restore, id, commands, restoration.deadline);
-    let report = steps.run(&plan).await?;
-    written(&report, Writing::Restoration, restoration.deadline)?;
-    read_back(root, restoration)
+    commands
+}
+
+/// The generation to put back, while its link is there. Where somebody deleted
+/// it, the system that it was gets another one.
+fn link_to_put_back(
+    generations: &[ProfileEntry],
+    restoration: Restoration<'_>,
+) -> Option<Generation> {
+    generations
+        .iter()
+        .find(|entry| entry.generation == restoration.generation)
+        .filter(|entry| entry.toplevel == *restoration.toplevel)
+        .map(|entry| entry.generation)
 }
 
 /// A profile that somebody else set meanwhile is theirs.
@@ -132,18 +185,30 @@ fn still_ours(root: &Path, restoration: Restoration<'_>) -> Result<(), Failure> 
 /// was not touched. What made that fail would make putting it back fail, too,
 /// and sound an alarm over a sound host. An entry that cannot be read proves
 /// nothing.
-fn was_never_left(root: &Path, wanted: Restoration<'_>) -> bool {
+fn was_never_left(root: &Path, wanted: Restoration<'_>, newest: Option<Generation>) -> bool {
     let entry = boot_loader::default_entry(root, wanted.boot_loader);
+    let generations = observe::generations(root);
+    let link = link_to_put_back(&generations, wanted);
     entry.toplevel() == Some(wanted.toplevel)
-        && difference(observe::profile(root), &entry, wanted).is_none()
-        && left_by_us(&observe::generations(root), wanted).is_empty()
+        && difference(observe::profile(root), &entry, wanted, link).is_none()
+        && left_by_us(&generations, wanted, newest).is_empty()
 }
 
-/// The generations to delete: by number, newer than the one put back, and
-/// still pointing to the system that failed.
-fn left_by_us(generations: &[ProfileEntry], restoration: Restoration<'_>) -> Vec<Generation> {
+/// The generations to delete: newer than any that was there before this
+/// deployment and than the one put back, and still pointing to the system that
+/// failed. What was there before is not ours, even if it is the same system;
+/// and where nobody wrote down what was, nothing is deleted.
+fn left_by_us(
+    generations: &[ProfileEntry],
+    restoration: Restoration<'_>,
+    newest: Option<Generation>,
+) -> Vec<Generation> {
+    let Some(newest) = newest else {
+        return Vec::new();
+    };
     generations
         .iter()
+        .filter(|entry| entry.generation > newest)
         .filter(|entry| entry.generation > restoration.generation)
         .filter(|entry| Some(&entry.toplevel) == restoration.failed)
         .filter(|entry| entry.toplevel != *restoration.toplevel)
@@ -154,7 +219,8 @@ fn left_by_us(generations: &[ProfileEntry], restoration: Restoration<'_>) -> Vec
 fn read_back(root: &Path, restoration: Restoration<'_>) -> Result<(), Failure> {
     let profile = observe::profile(root);
     let entry = boot_loader::default_entry(root, restoration.boot_loader);
-    let Some(found) = difference(profile, &entry, restoration) else {
+    let link = link_to_put_back(&observe::generations(root), restoration);
+    let Some(found) = difference(profile, &entry, restoration, link) else {
         return Ok(());
     };
     Err(Failure::new(
@@ -170,16 +236,19 @@ fn read_back(root: &Path, restoration: Restoration<'_>) -> Result<(), Failure> {
     ))
 }
 
-/// What is not as it was before, if anything is not.
+/// What is not as it was before, if anything is not. Where the generation's
+/// link is gone, any other of the same system is as good.
 fn difference(
     profile: Option<ProfileEntry>,
     entry: &DefaultEntry,
     wanted: Restoration<'_>,
+    link: Option<Generation>,
 ) -> Option<String> {
     let Some(profile) = profile else {
         return Some("the profile cannot be read".to_owned());
     };
-    if profile.generation != wanted.generation || profile.toplevel != *wanted.toplevel {
+    let is_generation = link.is_none_or(|generation| profile.generation == generation);
+    if !is_generation || profile.toplevel != *wanted.toplevel {
         return Some(format!(
             "the profile is generation {}, {}",
             profile.generation.0, profile.toplevel
@@ -326,7 +395,10 @@ mod tests {
             toplevel,
             failed,
             boot_loader: BootLoader::SystemdBoot,
-            deadline: Duration::from_secs(1),
+            patience: Patience {
+                deadline: Duration::from_secs(1),
+                lock: Duration::from_secs(1),
+            },
         }
     }
 
@@ -355,20 +427,49 @@ mod tests {
     }
 
     #[test]
-    fn only_newer_generations_of_the_failed_system_are_deleted() {
+    fn only_generations_that_this_deployment_made_are_deleted() {
         let (old, new) = (toplevel("old"), toplevel("new"));
         let generations = [
             entry(2, "new"),
             entry(4, "old"),
             entry(5, "other"),
             entry(6, "new"),
+            entry(7, "new"),
         ];
-        assert_eq!(
-            left_by_us(&generations, restoration(&old, Some(&new))),
-            [Generation(6)]
-        );
-        assert_eq!(left_by_us(&generations, restoration(&old, None)), []);
-        assert_eq!(left_by_us(&generations, restoration(&new, Some(&new))), []);
+        for (failed, newest, expected) in [
+            (Some(&new), Some(5), &[6, 7][..]),
+            // An operator had gone back from it before.
+            (Some(&new), Some(6), &[7]),
+            (Some(&new), Some(7), &[]),
+            (Some(&new), None, &[]),
+            (Some(&new), Some(0), &[6, 7]),
+            (Some(&old), Some(5), &[]),
+            (None, Some(5), &[]),
+        ] {
+            let found = left_by_us(
+                &generations,
+                restoration(&old, failed),
+                newest.map(Generation),
+            );
+            let found: Vec<_> = found.into_iter().map(|generation| generation.0).collect();
+            assert_eq!(found, expected, "{failed:?} {newest:?}");
+        }
+    }
+
+    #[test]
+    fn a_generation_without_its_link_is_put_back_as_another() {
+        let (old, new) = (toplevel("old"), toplevel("new"));
+        let wanted = restoration(&old, Some(&new));
+        for (generations, expected) in [
+            (&[entry(4, "old"), entry(5, "new")][..], Some(Generation(4))),
+            (&[entry(5, "new")], None),
+            (&[entry(4, "other"), entry(5, "new")], None),
+        ] {
+            assert_eq!(link_to_put_back(generations, wanted), expected);
+        }
+        let root = host(&entry(6, "old"), &old);
+        assert_eq!(read_back(root.path(), wanted), Ok(()));
+        assert!(was_never_left(root.path(), wanted, Some(Generation(5))));
     }
 
     #[test]
@@ -395,10 +496,15 @@ mod tests {
         for (profile, default, expected) in [
             (entry(4, "old"), "old", None),
             (entry(5, "old"), "old", Some("generation 5")),
-            (entry(4, "new"), "old", Some("generation 4, /nix")),
+            (entry(5, "new"), "old", Some("generation 5, /nix")),
             (entry(4, "old"), "new", Some("the default entry starts")),
         ] {
             let root = host(&profile, &toplevel(default));
+            let links = root.path().join("nix/var/nix/profiles");
+            let link = links.join("system-4-link");
+            if !link.is_symlink() {
+                symlink(old.path().as_str(), link).expect("a link");
+            }
             let verdict = read_back(root.path(), restoration(&old, None));
             match (verdict, expected) {
                 (Ok(()), None) => {}
@@ -426,7 +532,7 @@ mod tests {
                 ..restoration(&old, Some(&new))
             };
             assert_eq!(
-                was_never_left(root.path(), wanted),
+                was_never_left(root.path(), wanted, Some(Generation(4))),
                 expected,
                 "{profile:?} {default}"
             );
@@ -434,7 +540,9 @@ mod tests {
         let root = host(&entry(4, "old"), &old);
         let abandoned = root.path().join("nix/var/nix/profiles/system-5-link");
         symlink(new.path().as_str(), abandoned).expect("a link");
-        assert!(!was_never_left(root.path(), restoration(&old, Some(&new))));
+        let wanted = restoration(&old, Some(&new));
+        assert!(!was_never_left(root.path(), wanted, Some(Generation(4))));
+        assert!(was_never_left(root.path(), wanted, Some(Generation(5))));
     }
 
     #[test]

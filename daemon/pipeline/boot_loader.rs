@@ -14,7 +14,7 @@ mod extlinux;
 #[cfg(test)]
 mod tree;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::model::policy::BootLoader;
 use crate::model::system::{DefaultEntry, StorePath, Toplevel};
@@ -36,6 +36,28 @@ pub(crate) fn default_entry(root: &Path, boot_loader: BootLoader) -> DefaultEntr
         Ok(toplevel) => DefaultEntry::Toplevel(toplevel),
         Err(reason) => DefaultEntry::Unreadable(reason),
     }
+}
+
+/// Where the loader's copies of kernels and initrds are; None: there are none,
+/// because it reads the store itself, or nobody knows the loader.
+pub(crate) fn kernel_directory(root: &Path, boot_loader: BootLoader) -> Option<PathBuf> {
+    match boot_loader {
+        BootLoader::Auto => [
+            BootLoader::SystemdBoot,
+            BootLoader::Grub,
+            BootLoader::Extlinux,
+        ]
+        .into_iter()
+        .find_map(|known| kernel_directory(root, known)),
+        BootLoader::SystemdBoot => systemd_boot::kernel_directory(root),
+        BootLoader::Grub => existing(root.join(grub::KERNELS)),
+        BootLoader::Extlinux => existing(root.join(extlinux::KERNELS)),
+        BootLoader::None => None,
+    }
+}
+
+fn existing(directory: PathBuf) -> Option<PathBuf> {
+    directory.is_dir().then_some(directory)
 }
 
 /// Reads the one loader whose files are in place. Files of two mean that one
@@ -106,6 +128,30 @@ mod tests {
             &format!("init={A}"),
         ] {
             assert!(toplevel_of(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn kernels_are_where_each_loader_puts_them() {
+        use BootLoader::{Auto, Extlinux, Grub, None as Nothing, SystemdBoot};
+        let systemd_boot = ("efi/EFI/nixos/k.efi", "kernel");
+        let grub = ("boot/kernels/k", "kernel");
+        let extlinux = ("boot/nixos/k", "kernel");
+        for (files, boot_loader, expected) in [
+            (&[systemd_boot][..], SystemdBoot, Some("efi/EFI/nixos")),
+            (&[systemd_boot], Auto, Some("efi/EFI/nixos")),
+            (&[grub], Grub, Some("boot/kernels")),
+            (&[grub], Auto, Some("boot/kernels")),
+            (&[extlinux], Extlinux, Some("boot/nixos")),
+            (&[extlinux], Auto, Some("boot/nixos")),
+            (&[grub], SystemdBoot, None),
+            (&[systemd_boot, grub, extlinux], Nothing, None),
+            (&[], Auto, None),
+        ] {
+            let root = tree(files);
+            let found = kernel_directory(root.path(), boot_loader);
+            let expected = expected.map(|directory| root.path().join(directory));
+            assert_eq!(found, expected, "{boot_loader:?}");
         }
     }
 

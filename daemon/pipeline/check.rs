@@ -9,20 +9,26 @@
 //! known which of the two refused.
 
 mod closure;
+mod guards;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use tracing::warn;
+
 use self::closure::{PreActivateCheck, inhibitors, knows_no_check, pre_activate_check};
+use self::guards::{Guarding, guard};
 use super::activate::LOCK_HELD;
 use super::health::{HostView, counted, list, unreadable};
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
+use super::{lock, room};
+use crate::fetcher::wire::RemoteAddress;
 use crate::host::systemd::SystemState;
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureClass, FailureCode};
-use crate::model::policy::{Deadlines, Health};
-use crate::model::stage::{CheckScope, Inspection, UnitStep};
+use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnUnhealthy};
+use crate::model::stage::{CheckScope, Forgiven, Inspection, UnitStep};
 use crate::model::system::{DefaultEntry, Observed, Toplevel};
 
 /// Exit status with which a pre-activate check asks to be run later
@@ -38,22 +44,62 @@ const PRE_ACTIVATE: &str = "pre-activate check";
 /// The second part: `switch-to-configuration check`.
 const PRE_SWITCH: &str = "switch-to-configuration check";
 
-/// Looks at the host's health and at the closure.
+/// What an inspection compares with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inspecting<'a> {
+    /// What is no verdict this time.
+    pub(crate) forgiven: &'a Forgiven,
+    /// What counts as healthy.
+    pub(crate) health: &'a Health,
+    /// What is allowed, and on which machine.
+    pub(crate) guards: &'a Guards,
+    /// What this host follows.
+    pub(crate) remote: &'a RemoteAddress,
+    /// Which boot loader is going to be written to.
+    pub(crate) boot_loader: BootLoader,
+    /// How long to wait for the switch lock.
+    pub(crate) lock: Duration,
+}
+
+/// Looks at the host's health and at the closure. What takes time comes last.
 pub(crate) async fn inspect(
     view: HostView<'_>,
     observed: Observed,
     system: &System,
-    known_broken: &BTreeSet<String>,
-    health: &Health,
+    inspecting: Inspecting<'_>,
 ) -> Result<Inspection, Failure> {
-    healthy(view, known_broken, health).await?;
+    let running = observed.running.as_ref();
+    healthy(view, &inspecting.forgiven.broken, inspecting.health).await?;
     closure::switchable(view.root, &system.toplevel)?;
     readable(&observed.default_entry)?;
-    let reboot_required = inhibited(view.root, observed.running.as_ref(), &system.toplevel);
+    guard(Guarding {
+        root: view.root,
+        running,
+        wanted: &system.toplevel,
+        remote: inspecting.remote,
+        guards: inspecting.guards,
+        lacking: &inspecting.forgiven.lacking,
+    })?;
+    let reboot_required = inhibited(view.root, running, &system.toplevel);
+    room_to_boot(view.root, &system.toplevel, inspecting.boot_loader).await?;
+    lock::wait(view.root, inspecting.lock).await?;
     Ok(Inspection {
         observed,
         reboot_required,
     })
+}
+
+/// Kernels may have to be compared byte by byte, on a disk that may be slow:
+/// that must not hold up the loop.
+async fn room_to_boot(
+    root: &Path,
+    toplevel: &Toplevel,
+    boot_loader: BootLoader,
+) -> Result<(), Failure> {
+    let (root, toplevel) = (root.to_owned(), toplevel.clone());
+    let look = move || room::for_boot_entry(&root, &toplevel, boot_loader);
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.expect("reading files does not panic, and nobody cancels it")
 }
 
 async fn healthy(
@@ -66,7 +112,26 @@ async fn healthy(
     // What crashes and is started again and again is never failed for long, and
     // after `test` it would be taken for the commit's doing.
     broken.extend(view.failing_restarts().await.map_err(unreadable)?);
-    health_verdict(&state, &counted(&broken, health, known_broken))
+    let failed = counted(&broken, health, known_broken);
+    health_verdict(&state, &as_policy_has_it(failed, health.on_unhealthy))
+}
+
+/// The units that refuse a deployment: none, where it is enough that they do
+/// not become more.
+fn as_policy_has_it(failed: BTreeSet<String>, on_unhealthy: OnUnhealthy) -> BTreeSet<String> {
+    match on_unhealthy {
+        OnUnhealthy::Refuse => failed,
+        OnUnhealthy::ProceedIfNotWorse => {
+            if !failed.is_empty() {
+                let units = list(&failed);
+                warn!(
+                    units,
+                    "the system is not healthy, and is deployed to all the same"
+                );
+            }
+            BTreeSet::new()
+        }
+    }
 }
 
 /// Whether the host may be changed at all. `failed` are the units that count:
@@ -83,7 +148,8 @@ fn health_verdict(state: &SystemState, failed: &BTreeSet<String>) -> Result<(), 
                     list(failed)
                 ),
                 "Repair the units, or `systemctl reset-failed` them; what may be broken belongs \
-                 into health.ignore_units. Nothing was changed.",
+                 into health.ignore_units. To deploy all the same, set health.on_unhealthy = \
+                 \"proceed-if-not-worse\". Nothing was changed.",
             )
             .with_detail(&names.join("\n")))
         }
@@ -212,14 +278,12 @@ fn pre_activate_verdict(report: &StepReport, deadline: Duration) -> Result<(), F
     if report.end != postponed {
         return verdict(report, "the pre-activate check", deadline);
     }
-    let mut failure = Failure::new(
-        FailureCode::CheckRefused,
+    Err(Failure::new(
+        FailureCode::CheckPostponed,
         "the pre-activate check postponed the deployment (exit status 75)",
         "Nothing was changed. It is asked again later.",
     )
-    .with_detail(&report.tail);
-    failure.class = FailureClass::Transient;
-    Err(failure)
+    .with_detail(&report.tail))
 }
 
 fn pre_switch_verdict(report: &StepReport, deadline: Duration) -> Result<(), Failure> {

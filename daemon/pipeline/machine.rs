@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check::Checks;
+use super::boot::Patience;
+use super::check::{Checks, Inspecting};
 use super::git::Remote;
 use super::guard::Guard;
 use super::health::HostView;
@@ -13,12 +14,13 @@ use super::replace::{self, Origin};
 use super::step::Steps;
 use super::{Stages, activate, boot, build, check, confirm, guard, observe};
 use crate::config::Config;
+use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
 use crate::host::systemd::{SystemState, Systemd};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
-use crate::model::policy::{BootLoader, Deadlines, Health, OnFailedRollback};
+use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
@@ -36,9 +38,11 @@ pub struct Machine {
     systemd: Systemd,
     steps: Steps,
     remote: Remote,
+    address: RemoteAddress,
     configuration: Configuration,
     deadlines: Deadlines,
     health: Health,
+    guards: Guards,
     boot_loader: BootLoader,
     boot_id: BootId,
     on_failed_rollback: OnFailedRollback,
@@ -68,9 +72,11 @@ impl Machine {
             steps: Steps::new(systemd.clone(), programs),
             systemd,
             remote,
+            address: config.remote.address.clone(),
             configuration,
             deadlines: config.deadlines.clone(),
             health: config.health.clone(),
+            guards: config.guards.clone(),
             boot_loader: config.boot_loader,
             boot_id,
             on_failed_rollback: config.on_failed_rollback,
@@ -167,7 +173,8 @@ impl Stages for Machine {
         id: &DeploymentId,
         derivation: &Derivation,
     ) -> Result<Toplevel, BuildFailure> {
-        build::build(&self.steps, id, derivation, self.deadlines.build).await
+        let reserve = self.guards.store_reserve;
+        build::build(&self.steps, id, derivation, reserve, self.deadlines.build).await
     }
 
     async fn root(
@@ -185,15 +192,16 @@ impl Stages for Machine {
         system: &System,
         forgiven: &Forgiven,
     ) -> Result<Inspection, Failure> {
+        let inspecting = Inspecting {
+            forgiven,
+            health: &self.health,
+            guards: &self.guards,
+            remote: &self.address,
+            boot_loader: self.boot_loader,
+            lock: self.deadlines.lock,
+        };
         let observed = self.observe().await;
-        check::inspect(
-            self.view(),
-            observed,
-            system,
-            &forgiven.broken,
-            &self.health,
-        )
-        .await
+        check::inspect(self.view(), observed, system, inspecting).await
     }
 
     async fn check(
@@ -280,14 +288,12 @@ impl Stages for Machine {
         system: &System,
         permission: &BootPermission,
     ) -> Result<(), Failure> {
-        boot::write_boot_entry(
-            &self.steps,
-            id,
-            system,
-            permission,
-            self.deadlines.boot_loader,
-        )
-        .await
+        let patience = Patience {
+            deadline: self.deadlines.boot_loader,
+            lock: self.deadlines.lock,
+        };
+        let root = Path::new(ROOT);
+        boot::write_boot_entry(&self.steps, root, id, system, permission, patience).await
     }
 
     async fn restore(
@@ -301,7 +307,10 @@ impl Stages for Machine {
             toplevel: &previous.toplevel,
             failed: Some(failed),
             boot_loader: self.boot_loader,
-            deadline: self.deadlines.restore,
+            patience: Patience {
+                deadline: self.deadlines.restore,
+                lock: self.deadlines.lock,
+            },
         };
         boot::restore(&self.steps, Path::new(ROOT), id, restoration).await
     }

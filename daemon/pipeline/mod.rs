@@ -13,6 +13,8 @@ pub mod step;
 pub(crate) mod observe;
 pub(crate) mod installed;
 pub(crate) mod boot_loader;
+pub(crate) mod room;
+pub(crate) mod lock;
 pub(crate) mod health;
 pub(crate) mod check;
 pub(crate) mod guard;

@@ -14,6 +14,9 @@ const DIRECTORY: &str = "boot/extlinux";
 /// The file's name.
 const FILE: &str = "extlinux.conf";
 
+/// Where NixOS copies kernels and initrds to.
+pub(super) const KERNELS: &str = "boot/nixos";
+
 /// Whether its file is there.
 pub(super) fn is_installed(root: &Path) -> bool {
     root.join(DIRECTORY).join(FILE).exists()

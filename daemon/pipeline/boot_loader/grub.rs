@@ -13,7 +13,7 @@ use super::{Reading, toplevel_of};
 const FILE: &str = "boot/grub/grub.cfg";
 
 /// Where NixOS copies kernels and initrds that GRUB cannot read from the store.
-const KERNELS: &str = "boot/kernels";
+pub(super) const KERNELS: &str = "boot/kernels";
 
 /// Whether its file is there.
 pub(super) fn is_installed(root: &Path) -> bool {

@@ -27,6 +27,9 @@ const MOUNTS: [&str; 3] = ["boot", "efi", "boot/efi"];
 /// The loader's settings, always on the ESP.
 const LOADER_CONF: &str = "loader/loader.conf";
 
+/// Where NixOS copies kernels and initrds to, on the partition of the entries.
+const KERNELS: &str = "EFI/nixos";
+
 /// Where the kernel shows EFI variables.
 const EFI_VARIABLES: &str = "sys/firmware/efi/efivars";
 
@@ -45,6 +48,14 @@ const VERSION_MARK: &[u8] = b"#### LoaderInfo: systemd-boot ";
 /// Whether its settings are there.
 pub(super) fn is_installed(root: &Path) -> bool {
     !settings_files(root).is_empty()
+}
+
+/// Where NixOS copies kernels and initrds to: on the partition that has them.
+pub(super) fn kernel_directory(root: &Path) -> Option<PathBuf> {
+    MOUNTS
+        .iter()
+        .map(|mount| root.join(mount).join(KERNELS))
+        .find(|directory| directory.is_dir())
 }
 
 /// Reads the entry that starts when nobody chooses.

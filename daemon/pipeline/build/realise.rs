@@ -19,6 +19,7 @@ use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureClass, FailureCode};
 use crate::model::stage::{BuildFailure, UnitStep};
 use crate::model::system::{Derivation, StorePath, Toplevel};
+use crate::pipeline::room;
 use crate::pipeline::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 
 /// The link that keeps the garbage collector away until root has made its own.
@@ -30,13 +31,18 @@ const WORK: Work = Work {
     setting: "`deadlines.build`",
 };
 
-/// Builds or substitutes the derivation.
+/// Builds or substitutes the derivation, if the store has room: five percent,
+/// and `reserve` bytes.
 pub async fn build(
     steps: &Steps,
     id: &DeploymentId,
     derivation: &Derivation,
+    reserve: u64,
     deadline: Duration,
 ) -> Result<Toplevel, BuildFailure> {
+    has_room(steps, id, reserve)
+        .await
+        .map_err(BuildFailure::Failed)?;
     let plan = StepPlan {
         step: UnitStep::Build,
         deployment: id.clone(),
@@ -55,6 +61,15 @@ pub async fn build(
             BuildFailure::DerivationMissing
         }
     })
+}
+
+/// What an earlier daemon began, had its room; what it used of it since is no
+/// reason to throw the result away.
+async fn has_room(steps: &Steps, id: &DeploymentId, reserve: u64) -> Result<(), Failure> {
+    if steps.has_unit(UnitStep::Build, id).await? {
+        return Ok(());
+    }
+    room::for_build(Path::new("/"), reserve)
 }
 
 fn command(nix: &Path, derivation: &Derivation) -> Vec<String> {

@@ -73,6 +73,21 @@ fn only_a_healthy_host_that_is_up_may_be_changed() {
 }
 
 #[test]
+fn a_host_that_is_not_healthy_is_deployed_to_only_where_policy_says_so() {
+    let failed = BTreeSet::from(["a.service".to_owned()]);
+    for (on_unhealthy, expected) in [
+        (OnUnhealthy::Refuse, Some(FailureCode::SystemUnhealthy)),
+        (OnUnhealthy::ProceedIfNotWorse, None),
+    ] {
+        let counted = as_policy_has_it(failed.clone(), on_unhealthy);
+        let verdict = health_verdict(&SystemState::Degraded, &counted);
+        assert_eq!(verdict.err().map(|failure| failure.code), expected);
+        let maintenance = health_verdict(&SystemState::Maintenance, &counted);
+        assert!(maintenance.is_err(), "that is no matter of failed units");
+    }
+}
+
+#[test]
 fn a_toplevel_needs_its_program_and_its_version() {
     let program = (A, "bin/switch-to-configuration", 0o555, "");
     let version = (A, "nixos-version", 0o444, "24.11");
@@ -155,13 +170,13 @@ fn an_unreadable_default_entry_is_refused_with_what_to_set() {
 #[test]
 fn ends_of_the_pre_activate_check_are_told_apart() {
     use FailureClass::{Deterministic, Transient};
-    use FailureCode::{CheckRefused, CheckTimeout, OutOfMemory, StepFailed};
+    use FailureCode::{CheckPostponed, CheckRefused, CheckTimeout, OutOfMemory, StepFailed};
     for (end, expected) in [
         (StepEnd::Succeeded, None),
         (StepEnd::Exited(1), Some((CheckRefused, Deterministic))),
         (StepEnd::Exited(11), Some((CheckRefused, Deterministic))),
         (StepEnd::Signalled(15), Some((StepFailed, Transient))),
-        (StepEnd::Exited(75), Some((CheckRefused, Transient))),
+        (StepEnd::Exited(75), Some((CheckPostponed, Transient))),
         (StepEnd::Signalled(6), Some((CheckRefused, Deterministic))),
         (
             StepEnd::CouldNotStart("203/EXEC".to_owned()),
