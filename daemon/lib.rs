@@ -45,6 +45,7 @@
 //! | [`host`] | plain requests | clocks, children, systemd, the journal |
 //! | [`reconcile`] | state, event, policy, time | the next state and its effects: pure |
 //! | [`fetcher`] | the daemon's requests | the mirror: a process of its own |
+//! | [`probe`] | a closure's configuration | what the network looks like from it: a process of its own |
 //! | [`pipeline`] | an effect | what was found or done: the hands |
 //! | [`guardian`] | a command line and a plan | the previous system again, or a reboot |
 //! | [`store`] | state | ledger, snapshot, lock: what survives |
@@ -61,6 +62,7 @@ pub mod config;
 pub mod host;
 pub mod reconcile;
 pub mod fetcher;
+pub mod probe;
 pub mod pipeline;
 pub mod guardian;
 pub mod store;

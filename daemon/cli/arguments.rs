@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{check_config, daemon, fetcher, guardian, status, trigger};
+use super::{check_config, daemon, fetcher, guardian, probe, status, trigger};
 
 /// Keeps a NixOS host equal to what its git remote asks for.
 ///
@@ -52,6 +52,10 @@ pub enum Command {
     /// Brings the previous system back; the daemon arms it, not for use by hand.
     #[command(hide = true)]
     Guardian(guardian::Arguments),
+    /// Looks at the network from this program's closure and prints what it saw
+    /// as one line of JSON; the daemon runs it.
+    #[command(hide = true)]
+    Probe(probe::Arguments),
 }
 
 impl Command {
@@ -60,7 +64,11 @@ impl Command {
     pub fn is_service(&self) -> bool {
         match self {
             Self::Daemon(_) | Self::Fetcher(_) => true,
-            Self::CheckConfig(_) | Self::Trigger(_) | Self::Status(_) | Self::Guardian(_) => false,
+            Self::CheckConfig(_)
+            | Self::Trigger(_)
+            | Self::Status(_)
+            | Self::Guardian(_)
+            | Self::Probe(_) => false,
         }
     }
 }
@@ -110,6 +118,12 @@ mod tests {
             ("status --output xml", false),
             ("fetcher --mirror /x", true),
             ("fetcher", false),
+            ("probe --config /x --within 1000", true),
+            (
+                "probe --config /x --sshd-config /y --ssh-listen [::]:22 --within 1 --health-check /z",
+                true,
+            ),
+            ("probe --config /x", false),
             ("", false),
         ] {
             let words = std::iter::once("deploy-flake").chain(line.split_whitespace());

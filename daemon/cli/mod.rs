@@ -11,6 +11,7 @@ mod text;
 mod daemon;
 mod fetcher;
 mod guardian;
+mod probe;
 mod check_config;
 mod trigger;
 mod ssh;
@@ -31,5 +32,6 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Status(arguments) => status::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),
+        Command::Probe(arguments) => probe::run(arguments),
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod wire;
 pub mod process;
+pub mod asking;
 mod remote;
 mod session;
 mod mirror;

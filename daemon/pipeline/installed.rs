@@ -23,6 +23,9 @@ pub(crate) const DAEMON_UNIT: &str = "deploy-flake.service";
 pub(crate) const SSH_UNITS: [&str; 4] =
     ["sshd.service", "sshd.socket", "ssh.service", "ssh.socket"];
 
+/// Where sshd reads its configuration unless its command line says otherwise.
+const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
+
 /// Where a closure has its units.
 const UNITS: &str = "etc/systemd/system";
 
@@ -68,6 +71,50 @@ pub(crate) fn ssh_server_units(root: &Path, toplevel: &Toplevel) -> BTreeSet<Str
         .filter(has)
         .map(str::to_owned)
         .collect()
+}
+
+/// Where the ssh servers of a closure should answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SshServers {
+    /// Their configuration files, as the host sees them, there or not.
+    pub(crate) configs: BTreeSet<PathBuf>,
+    /// Where systemd listens for them.
+    pub(crate) streams: Vec<String>,
+}
+
+/// Reads where the closure's ssh servers should answer: those that something
+/// starts or, if nothing does, all that it has.
+pub(crate) fn ssh_servers(root: &Path, toplevel: &Toplevel) -> SshServers {
+    let all = ssh_server_units(root, toplevel);
+    let is_wanted = |unit: &&String| is_wanted(root, toplevel, unit);
+    let wanted: Vec<&String> = all.iter().filter(is_wanted).collect();
+    let counted = if wanted.is_empty() {
+        all.iter().collect()
+    } else {
+        wanted
+    };
+    let mut servers = SshServers::default();
+    for unit in counted {
+        let texts = unit_texts(root, toplevel, unit).unwrap_or_default();
+        let texts = texts.iter().map(String::as_str);
+        if unit.ends_with(".socket") {
+            let streams = values(texts, "Socket", "ListenStream");
+            servers.streams.extend(streams);
+        } else {
+            let commands = values(texts, "Service", "ExecStart");
+            let file = commands.first().and_then(|command| sshd_config(command));
+            let file = file.unwrap_or_else(|| PathBuf::from(SSHD_CONFIG));
+            servers.configs.insert(in_closure(toplevel, &file));
+        }
+    }
+    servers
+}
+
+/// The value of sshd's `-f`.
+fn sshd_config(command: &str) -> Option<PathBuf> {
+    let words = command_words(command);
+    let option = words.iter().position(|word| word == "-f")?;
+    words.get(option + 1).map(PathBuf::from)
 }
 
 /// Whether anything in the closure starts the unit.

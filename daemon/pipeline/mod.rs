@@ -16,6 +16,7 @@ pub(crate) mod boot_loader;
 pub(crate) mod room;
 pub(crate) mod lock;
 pub(crate) mod health;
+pub(crate) mod probe;
 pub(crate) mod check;
 pub(crate) mod guard;
 pub(crate) mod activate;

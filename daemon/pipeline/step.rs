@@ -23,7 +23,7 @@ mod outcome;
 mod capture;
 
 pub use outcome::StepEnd;
-pub use plan::{BUILD_DIRECTORY, BUILD_USER, FETCH_GROUP, StepPlan, StepUser};
+pub use plan::{BUILD_DIRECTORY, BUILD_USER, FETCH_GROUP, FETCH_USER, StepPlan, StepUser};
 
 use outcome::end_of;
 use plan::{describe, describe_part, is_described};

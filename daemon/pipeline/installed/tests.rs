@@ -123,6 +123,30 @@ fn ssh_servers_are_those_that_the_closure_has() {
 }
 
 #[test]
+fn ssh_servers_answer_where_the_closure_has_them_listen() {
+    let closure = Closure::new();
+    let servers = || ssh_servers(closure.0.path(), &toplevel());
+    assert_eq!(servers(), SshServers::default());
+    closure.unit(
+        "sshd.service",
+        "[Service]\nExecStart=/bin/sshd -D -f /etc/s\n",
+    );
+    closure.unit(
+        "sshd.socket",
+        "[Socket]\nListenStream=22\nListenStream=[::1]:23\n",
+    );
+    let both = SshServers {
+        configs: [PathBuf::from(format!("{STORE}-top/etc/s"))].into(),
+        streams: vec!["22".to_owned(), "[::1]:23".to_owned()],
+    };
+    assert_eq!(servers(), both, "nothing starts either");
+    let wants = format!("{STORE}-units/sockets.target.wants/sshd.socket");
+    closure.link(&wants, "../sshd.socket");
+    assert_eq!(servers().configs.len(), 0, "only the socket is started");
+    assert_eq!(servers().streams, both.streams);
+}
+
+#[test]
 fn a_circle_of_links_leads_nowhere() {
     let closure = Closure::new();
     closure.link("/a/b", "../a/c");

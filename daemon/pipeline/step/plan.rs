@@ -15,6 +15,9 @@ pub const BUILD_USER: &str = "deploy-flake-build";
 /// Whose members may read the mirror.
 pub const FETCH_GROUP: &str = "deploy-flake-fetch";
 
+/// Who fetches and probes: it has the credentials of the remote.
+pub const FETCH_USER: &str = "deploy-flake-fetch";
+
 /// The build user's directory, and its HOME.
 pub const BUILD_DIRECTORY: &str = "/var/cache/deploy-flake/build";
 
@@ -54,6 +57,8 @@ pub enum StepUser {
     Build,
     /// The build user, who may read the mirror but sees no network.
     Import,
+    /// The fetcher's user, in a sandbox with the network.
+    Probe,
 }
 
 impl StepPlan {
@@ -76,6 +81,11 @@ impl StepPlan {
                 confine(&mut unit);
                 unit.supplementary_groups = vec![FETCH_GROUP.to_owned()];
                 unit.network = Network::None;
+            }
+            StepUser::Probe => {
+                unit.user = Some(FETCH_USER.to_owned());
+                unit.sandbox = Sandbox::Strict;
+                unit.oom_score_adjust = Some(EXPENDABLE);
             }
         }
         unit.environment.extend(self.environment.iter().cloned());
@@ -173,6 +183,15 @@ mod tests {
         assert_eq!(build.network, Network::Host);
         assert!(build.supplementary_groups.is_empty());
         assert!(build.environment.iter().any(|(name, _)| name == "HOME"));
+    }
+
+    #[test]
+    fn the_probe_is_the_fetchers_user_with_the_network_and_no_place_to_write() {
+        let probe = unit(StepUser::Probe, true);
+        assert_eq!(probe.user.as_deref(), Some(FETCH_USER));
+        assert_eq!(probe.sandbox, Sandbox::Strict);
+        assert_eq!(probe.network, Network::Host);
+        assert_eq!(probe.cache_directory, None);
     }
 
     #[test]
