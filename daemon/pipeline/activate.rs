@@ -9,16 +9,24 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::health::{HostView, list};
 use super::observe;
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 use crate::host::journal::{self, Said};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::health::Baseline;
+use crate::model::policy::Health;
 use crate::model::stage::{TestFailure, UnitStep};
 
 /// Exit status when somebody else holds the lock.
 pub(super) const LOCK_HELD: i32 = 11;
+
+/// Exit status when everything was done, but for some units that did not come
+/// up.
+const UNITS_FAILED: i32 = 4;
 
 /// Exit status when the new system needs another init than the one that runs.
 const REBOOT_REQUIRED: i32 = 100;
@@ -47,12 +55,36 @@ const TOUCHED_HINT: &str = "The running system may be between two systems. The b
     not written: a reboot brings the system before back. Read the output and the journal of the \
     failed units.";
 
+/// What is no fault of the new system's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Excuses<'a> {
+    /// What was broken before.
+    pub(crate) baseline: &'a Baseline,
+    /// What policy ignores.
+    pub(crate) health: &'a Health,
+}
+
+impl Excuses<'_> {
+    /// Whether that some units did not come up is explained by units that are
+    /// ignored or were broken before. If none is broken now, something else
+    /// failed that nobody can name.
+    fn cover(&self, broken: &BTreeSet<String>) -> bool {
+        let is_excused = |unit: &String| {
+            self.health.ignore_units.contains(unit)
+                || self.baseline.failed.contains(unit)
+                || self.baseline.restarting.contains(unit)
+        };
+        !broken.is_empty() && broken.iter().all(is_excused)
+    }
+}
+
 /// Runs `switch-to-configuration test`, or adopts the run of an earlier daemon.
 pub(crate) async fn test(
     steps: &Steps,
     view: HostView<'_>,
     id: &DeploymentId,
     system: &System,
+    excuses: Excuses<'_>,
     deadline: Duration,
 ) -> Result<(), TestFailure> {
     let plan = StepPlan {
@@ -72,7 +104,7 @@ pub(crate) async fn test(
         Err(failure) => return Err(unknown(view, failure).await),
     };
     let output = output(steps, view, &report).await;
-    judge(view, system, &report, output.as_deref()).await
+    judge(view, system, excuses, &report, output.as_deref()).await
 }
 
 /// What it said; None if the journal cannot be read. One that said nothing is
@@ -91,6 +123,7 @@ async fn output(steps: &Steps, view: HostView<'_>, report: &StepReport) -> Optio
 async fn judge(
     view: HostView<'_>,
     system: &System,
+    excuses: Excuses<'_>,
     report: &StepReport,
     output: Option<&str>,
 ) -> Result<(), TestFailure> {
@@ -113,6 +146,17 @@ async fn judge(
         ))),
         Ending::Touched { code, message } => {
             let failed_units = view.broken_units().await;
+            // Profile and boot entry wait for the confirm window all the same.
+            if report.end == StepEnd::Exited(UNITS_FAILED)
+                && is_running
+                && excuses.cover(&failed_units)
+            {
+                warn!(
+                    df_units = list(&failed_units),
+                    "activated; what did not come up is ignored or was broken before"
+                );
+                return Ok(());
+            }
             let message = if failed_units.is_empty() {
                 message
             } else {
@@ -175,7 +219,7 @@ fn classify(end: &StepEnd, reach: Reach) -> Ending {
         (StepEnd::Exited(2), _) => {
             touched("went on after the activation script had failed (exit status 2)".to_owned())
         }
-        (StepEnd::Exited(4), _) => {
+        (StepEnd::Exited(UNITS_FAILED), _) => {
             touched("could not bring all units up (exit status 4)".to_owned())
         }
         (StepEnd::Exited(101), _) => touched("crashed (exit status 101)".to_owned()),
@@ -233,6 +277,7 @@ async fn unknown(view: HostView<'_>, failure: Failure) -> TestFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::policy::OnUnhealthy;
 
     #[test]
     fn every_end_is_classified() {
@@ -306,6 +351,39 @@ mod tests {
             ] {
                 assert_eq!(&kind(classify(&end, reach)), expected, "{end:?} {reach:?}");
             }
+        }
+    }
+
+    #[test]
+    fn units_that_are_ignored_or_were_broken_before_are_no_failure() {
+        let units = |names: &[&str]| -> BTreeSet<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let baseline = Baseline {
+            failed: units(&["failed"]),
+            restarting: units(&["restarting"]),
+            ..Baseline::default()
+        };
+        let health = Health {
+            probe_deadline: Duration::ZERO,
+            confirm_window: Duration::ZERO,
+            ignore_units: vec!["ignored".to_owned()],
+            require_units: None,
+            on_unhealthy: OnUnhealthy::default(),
+            probes: Vec::new(),
+        };
+        let excuses = Excuses {
+            baseline: &baseline,
+            health: &health,
+        };
+        for (broken, covered) in [
+            (&["failed", "restarting", "ignored"][..], true),
+            (&["ignored"], true),
+            (&["failed", "new"], false),
+            (&["new"], false),
+            (&[], false),
+        ] {
+            assert_eq!(excuses.cover(&units(broken)), covered, "{broken:?}");
         }
     }
 

@@ -1,24 +1,36 @@
-//! The tested system to confirmed: healthy again, and staying so.
+//! The tested system to confirmed: as healthy as before, and staying so.
 //!
-//! In: what was tested, and what counts as healthy. Out: a [`Confirmation`].
-//! Must not: judge a look; `watch` does, and this only looks and waits.
+//! In: what was tested, what the host was before, and what counts as healthy.
+//! Out: a [`Confirmation`]. Must not: judge; `watch` does, and this only looks,
+//! asks and waits.
+//!
+//! Looks at the units, probes from the new closure and this daemon's own poll
+//! go on next to each other: a remote that is silent for half a minute must not
+//! hide a unit that fails.
 
 mod watch;
+mod required;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use self::watch::{Look, Seen, Verdict, Watch};
+use self::required::Required;
+use self::watch::{Heard, Probed, Seen, Verdict, Watch};
+use super::git::Remote;
 use super::health::HostView;
-use super::observe;
-use crate::host::systemd::SystemdError;
-use crate::model::deployment::System;
+use super::step::Steps;
+use super::{installed, observe, probe};
+use crate::host::systemd::{ActiveState, SystemdError};
+use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::health::Baseline;
 use crate::model::policy::Health;
-use crate::model::stage::Confirmation;
+use crate::model::stage::{Confirmation, UnitStep};
 use crate::model::system::Toplevel;
+use crate::store::token;
 
 /// At least so many looks make up a confirm window.
 const LOOKS_IN_WINDOW: u32 = 20;
@@ -32,72 +44,188 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 /// At every so many looks restarts are counted, which asks once per service.
 const LOOKS_PER_COUNT: u32 = 5;
 
+/// At least so many probes make up a window that is long enough for them.
+const PROBES_IN_WINDOW: u32 = 10;
+
+/// Each probe starts a process and asks the remote.
+const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Three bad probes in a row are a verdict; that must not take minutes.
+const LONGEST_PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is watched, and with what.
+#[derive(Clone, Copy)]
+pub(crate) struct Watched<'a> {
+    /// The host.
+    pub(crate) view: HostView<'a>,
+    /// What runs the probe.
+    pub(crate) steps: &'a Steps,
+    /// This daemon's own way to its remote.
+    pub(crate) remote: &'a Remote,
+    /// For which deployment.
+    pub(crate) id: &'a DeploymentId,
+    /// What was tested.
+    pub(crate) system: &'a System,
+    /// What the host was before.
+    pub(crate) baseline: &'a Baseline,
+    /// What counts as healthy.
+    pub(crate) health: &'a Health,
+    /// How long one probe may take.
+    pub(crate) probe_deadline: Duration,
+}
+
 /// Watches the host until it was healthy for the whole confirm window, or is
 /// known not to be. After a restart of the daemon it is watched anew.
-pub(crate) async fn confirm(view: HostView<'_>, system: &System, health: &Health) -> Confirmation {
-    let mut watch = Watch::new(&system.toplevel, health);
-    let mut eyes = Eyes::new(view);
+pub(crate) async fn confirm(watched: Watched<'_>) -> Confirmation {
+    // One place: nobody looks ahead of the judge.
+    let (told, heard) = mpsc::channel(1);
+    // All of them only read or ask; dropping those that have not ended loses
+    // nothing, and the probe's unit is let go below.
+    let confirmation = tokio::select! {
+        verdict = judge(watched, heard) => confirmation(verdict, &watched.system.toplevel),
+        never = look_again_and_again(watched, told.clone()) => match never {},
+        never = probe_again_and_again(watched, told.clone()) => match never {},
+        never = poll_until_it_works(watched, told) => match never {},
+        () = watched.view.systemd.closed() => return Confirmation::Unknown(bus_lost()),
+    };
+    watched.steps.release(UnitStep::Probe).await;
+    confirmation
+}
+
+async fn judge(watched: Watched<'_>, mut heard: mpsc::Receiver<Heard>) -> Verdict {
+    let tested = &watched.system.toplevel;
+    let mut watch = Watch::new(tested, watched.health, watched.baseline);
     let begun = Instant::now();
     loop {
-        // Both only read; dropping the one that is not ready loses nothing.
-        let look = tokio::select! {
-            look = eyes.look() => look,
-            () = view.systemd.closed() => return Confirmation::Unknown(bus_lost()),
+        let Some(heard) = heard.recv().await else {
+            // Whoever holds the other end never ends, and is dropped after us.
+            return std::future::pending().await;
         };
-        if let Some(verdict) = watch.judge(begun.elapsed(), &look) {
-            return confirmation(verdict, &system.toplevel);
+        if let Some(verdict) = watch.judge(begun.elapsed(), &heard) {
+            return verdict;
         }
-        sleep(interval(health)).await;
+    }
+}
+
+/// What never comes.
+enum Never {}
+
+async fn tell(told: &mpsc::Sender<Heard>, heard: Heard) {
+    // It fails only once the judge is gone; then all of this is about to be.
+    let _ = told.send(heard).await;
+}
+
+async fn look_again_and_again(watched: Watched<'_>, told: mpsc::Sender<Heard>) -> Never {
+    let mut eyes = Eyes::new(watched);
+    loop {
+        tell(&told, eyes.look().await).await;
+        sleep(interval(watched.health)).await;
+    }
+}
+
+async fn probe_again_and_again(watched: Watched<'_>, told: mpsc::Sender<Heard>) -> Never {
+    loop {
+        tell(&told, Heard::ProbeBegins).await;
+        let probed = probed(watched).await;
+        let is_over = matches!(probed, Probed::NoProbe);
+        tell(&told, Heard::Probed(probed)).await;
+        if is_over {
+            return std::future::pending().await;
+        }
+        sleep(probe_interval(watched.health)).await;
+    }
+}
+
+async fn probed(watched: Watched<'_>) -> Probed {
+    let Watched { view, steps, .. } = watched;
+    let toplevel = &watched.system.toplevel;
+    match probe::run(steps, view, watched.id, toplevel, watched.probe_deadline).await {
+        Ok(Some(report)) => Probed::Seen(report),
+        Ok(None) => Probed::NoProbe,
+        Err(failure) if failure.code == FailureCode::ProbeFailed => Probed::Broken(failure.message),
+        Err(failure) => Probed::Unreadable(failure.message),
+    }
+}
+
+/// A daemon that cannot ask its remote is none to keep: it would never hear of
+/// the commit that repairs it.
+async fn poll_until_it_works(watched: Watched<'_>, told: mpsc::Sender<Heard>) -> Never {
+    loop {
+        let polled = watched.remote.poll().await.map(drop);
+        let works = polled.is_ok();
+        tell(&told, Heard::Polled(polled.map_err(|it| it.message))).await;
+        if works {
+            return std::future::pending().await;
+        }
+        sleep(probe_interval(watched.health)).await;
     }
 }
 
 /// Takes looks at the host.
 struct Eyes<'a> {
-    view: HostView<'a>,
+    watched: Watched<'a>,
+    required: Required,
     looks: u32,
     restarts: BTreeMap<String, u32>,
 }
 
 impl<'a> Eyes<'a> {
-    fn new(view: HostView<'a>) -> Self {
+    fn new(watched: Watched<'a>) -> Self {
+        let root = watched.view.root;
+        let ssh_units = installed::ssh_server_units(root, &watched.system.toplevel);
         Self {
-            view,
+            watched,
+            required: Required::new(watched.baseline, watched.health, &ssh_units),
             looks: 0,
             restarts: BTreeMap::new(),
         }
     }
 
-    async fn look(&mut self) -> Look {
+    async fn look(&mut self) -> Heard {
         match self.see().await {
-            Ok(seen) => Look::Seen(seen),
-            Err(error) => Look::Unreadable(format!("{:#}", anyhow::Error::new(error))),
+            Ok(seen) => Heard::Seen(seen),
+            Err(error) => Heard::Unreadable(format!("{:#}", anyhow::Error::new(error))),
         }
     }
 
     async fn see(&mut self) -> Result<Seen, SystemdError> {
-        let systemd = self.view.systemd;
+        let view = self.watched.view;
+        let systemd = view.systemd;
         if self.looks.is_multiple_of(LOOKS_PER_COUNT) {
             self.restarts = systemd.restart_counts().await?;
         }
         self.looks = self.looks.wrapping_add(1);
         let system = systemd.system_state().await?;
+        let down = self.required.down(&systemd.active_units().await?);
         // Failed ones last: what crashes in between is seen at least once.
-        let restarting = self.view.failing_restarts().await?;
+        let restarting = view.failing_restarts().await?;
         let failed = systemd.failed_units().await?;
-        let mut queued = BTreeSet::new();
-        for unit in &failed {
-            if systemd.unit(unit).await?.is_some_and(|unit| unit.has_job) {
-                queued.insert(unit.clone());
-            }
-        }
         Ok(Seen {
             system,
+            queued: self.queued(failed.union(&down)).await?,
             failed,
-            queued,
+            down,
             restarting,
             restarts: self.restarts.clone(),
-            running: observe::running(self.view.root),
+            running: observe::running(view.root),
+            // After what runs: the guardian writes it before it switches.
+            token: token::read(self.watched.id),
         })
+    }
+
+    /// Those that are about to be started, or being started.
+    async fn queued(
+        &self,
+        units: impl Iterator<Item = &String>,
+    ) -> Result<BTreeSet<String>, SystemdError> {
+        let mut queued = BTreeSet::new();
+        for name in units {
+            let unit = self.watched.view.systemd.unit(name).await?;
+            if unit.is_some_and(|it| it.has_job || it.active_state == ActiveState::Activating) {
+                queued.insert(name.clone());
+            }
+        }
+        Ok(queued)
     }
 }
 
@@ -105,11 +233,20 @@ fn interval(health: &Health) -> Duration {
     (health.confirm_window / LOOKS_IN_WINDOW).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
 }
 
+fn probe_interval(health: &Health) -> Duration {
+    let scaled = health.confirm_window / PROBES_IN_WINDOW;
+    scaled.clamp(SHORTEST_PROBE_INTERVAL, LONGEST_PROBE_INTERVAL)
+}
+
 fn confirmation(verdict: Verdict, tested: &Toplevel) -> Confirmation {
     match verdict {
         Verdict::Healthy => Confirmation::Healthy,
-        Verdict::Unhealthy { message, broken } => Confirmation::Unhealthy {
-            failure: unhealthy(message, &broken),
+        Verdict::Unhealthy {
+            code,
+            message,
+            broken,
+        } => Confirmation::Unhealthy {
+            failure: unhealthy(code, message, &broken),
             failed_units: broken,
         },
         Verdict::Overridden(running) => Confirmation::Overridden(Failure::new(
@@ -117,6 +254,12 @@ fn confirmation(verdict: Verdict, tested: &Toplevel) -> Confirmation {
             format!("{running} runs instead of {tested}, which was just tested"),
             "Somebody else switched this host; their system is left alone until a new commit \
              comes.",
+        )),
+        Verdict::GuardianActs => Confirmation::GuardianActs(Failure::new(
+            FailureCode::GuardianFired,
+            format!("the guardian leads back: nobody had confirmed {tested} by its deadline"),
+            "The previous system comes back by itself. See why it took so long, and push \
+             another commit or say `deploy-flake retry`.",
         )),
         Verdict::GoingDown => Confirmation::Unknown(Failure::new(
             FailureCode::HostBusy,
@@ -127,16 +270,32 @@ fn confirmation(verdict: Verdict, tested: &Toplevel) -> Confirmation {
     }
 }
 
-fn unhealthy(message: String, broken: &BTreeSet<String>) -> Failure {
+fn unhealthy(code: FailureCode, message: String, broken: &BTreeSet<String>) -> Failure {
     let broken: Vec<_> = broken.iter().map(String::as_str).collect();
-    Failure::new(
-        FailureCode::UnhealthyAfterTest,
-        message,
+    Failure::new(code, message, hint(code)).with_detail(&broken.join("\n"))
+}
+
+/// What to do, by what is wrong first of all.
+fn hint(code: FailureCode) -> &'static str {
+    if code == FailureCode::RequiredUnitDown {
+        "See `systemctl status` and the journal of these units. What need not be active belongs \
+         out of health.require_units."
+    } else if code == FailureCode::SshUnreachable {
+        "See the journal of the ssh server and its configuration in the new system; a port that \
+         is changed on purpose is looked for where the new configuration has it."
+    } else if code == FailureCode::RouteLost {
+        "See the network's configuration in the new system and the journal of what sets it up."
+    } else if code == FailureCode::RemoteLost {
+        "See the network, name resolution and the remote's url in the new system. If the remote \
+         itself is down, nothing has to be done: this is tried again."
+    } else if code == FailureCode::ProbeFailed {
+        "See `journalctl --identifier=deploy-flake-probe`; the probes are those of the new \
+         system."
+    } else {
         "See `systemctl status` and the journal of these units. The boot entry was not written: \
          a reboot brings the system before back. What may be broken belongs into \
-         health.ignore_units.",
-    )
-    .with_detail(&broken.join("\n"))
+         health.ignore_units."
+    }
 }
 
 fn bus_lost() -> Failure {

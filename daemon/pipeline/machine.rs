@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::boot::Patience;
 use super::check::{Checks, Inspecting};
+use super::confirm::Watched;
 use super::git::Remote;
 use super::guard::Guard;
 use super::health::HostView;
 use super::replace::{self, Origin};
 use super::step::Steps;
-use super::{Stages, activate, boot, build, check, confirm, guard, observe};
+use super::{Stages, activate, boot, build, check, confirm, guard, health, observe};
 use crate::config::Config;
 use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
@@ -219,7 +220,15 @@ impl Stages for Machine {
     }
 
     async fn arm(&self, id: &DeploymentId, arming: &Arming) -> Result<Baseline, Failure> {
-        let baseline = Baseline::default();
+        let baseline = health::baseline(
+            self.view(),
+            &self.steps,
+            id,
+            arming.previous.as_ref(),
+            &self.health,
+            self.deadlines.probe,
+        )
+        .await?;
         guard::arm(&self.guard(), id, arming, &baseline).await?;
         Ok(baseline)
     }
@@ -228,16 +237,14 @@ impl Stages for Machine {
         &self,
         id: &DeploymentId,
         system: &System,
-        _baseline: &Baseline,
+        baseline: &Baseline,
     ) -> Result<(), TestFailure> {
-        activate::test(
-            &self.steps,
-            self.view(),
-            id,
-            system,
-            self.deadlines.activate,
-        )
-        .await
+        let excuses = activate::Excuses {
+            baseline,
+            health: &self.health,
+        };
+        let deadline = self.deadlines.activate;
+        activate::test(&self.steps, self.view(), id, system, excuses, deadline).await
     }
 
     async fn replace(&self) -> Result<(), Failure> {
@@ -246,11 +253,21 @@ impl Stages for Machine {
 
     async fn confirm(
         &self,
-        _id: &DeploymentId,
+        id: &DeploymentId,
         system: &System,
-        _baseline: &Baseline,
+        baseline: &Baseline,
     ) -> Confirmation {
-        confirm::confirm(self.view(), system, &self.health).await
+        confirm::confirm(Watched {
+            view: self.view(),
+            steps: &self.steps,
+            remote: &self.remote,
+            id,
+            system,
+            baseline,
+            health: &self.health,
+            probe_deadline: self.deadlines.probe,
+        })
+        .await
     }
 
     async fn claim(&self, id: &DeploymentId) -> Result<Claim, Failure> {

@@ -43,6 +43,9 @@ const UNLOAD_INTERVAL: Duration = Duration::from_millis(50);
 /// Units whose names begin so are ours, if they are transient.
 const OWN_PREFIX: &str = "deploy-flake-";
 
+/// Where systemd keeps the files of transient units.
+const TRANSIENT: &str = "/run/systemd/transient/";
+
 /// A connection to systemd over the system bus; clones share it.
 #[derive(Clone, Debug)]
 pub struct Systemd {
@@ -142,23 +145,63 @@ impl Systemd {
         Ok(counts)
     }
 
+    /// The names of the active units, all read in one call. One that is being
+    /// reloaded is active, too.
+    pub async fn active_units(&self) -> Result<BTreeSet<String>, SystemdError> {
+        let listed = self.list_active().await?;
+        Ok(listed.into_iter().map(|unit| unit.0).collect())
+    }
+
+    /// The names of the active units that were started from a file: neither
+    /// transient ones nor what systemd only found, such as a mount by hand.
+    pub async fn active_units_with_file(&self) -> Result<BTreeSet<String>, SystemdError> {
+        let mut names = BTreeSet::new();
+        for unit in self.list_active().await? {
+            if self.has_file(&unit).await? {
+                names.insert(unit.0);
+            }
+        }
+        Ok(names)
+    }
+
+    async fn list_active(&self) -> Result<Vec<ListedUnit>, SystemdError> {
+        let states = ["active", "reloading"];
+        let listed = self.manager.list_units_filtered(&states).await;
+        listed.map_err(call("list the active units"))
+    }
+
+    async fn has_file(&self, unit: &ListedUnit) -> Result<bool, SystemdError> {
+        const INTERFACE: &str = "org.freedesktop.systemd1.Unit";
+        match self.read_property(unit, INTERFACE, "FragmentPath").await {
+            Ok(path) => Ok(<&str>::try_from(&path)
+                .is_ok_and(|path| !path.is_empty() && !path.starts_with(TRANSIENT))),
+            // One that ended meanwhile is not active any more.
+            Err(error) if is_no_such_unit(&error) => Ok(false),
+            Err(error) => Err(call(format!("describe unit {}", unit.0))(error)),
+        }
+    }
+
     async fn restarts(&self, unit: &ListedUnit) -> Result<Option<u32>, SystemdError> {
-        match self.read_restarts(unit).await {
+        const INTERFACE: &str = "org.freedesktop.systemd1.Service";
+        match self.read_property(unit, INTERFACE, "NRestarts").await {
             Ok(count) => Ok(u32::try_from(count).ok()),
             Err(error) if is_no_such_unit(&error) => Ok(None),
             Err(error) => Err(call(format!("describe unit {}", unit.0))(error)),
         }
     }
 
-    async fn read_restarts(&self, unit: &ListedUnit) -> zbus::Result<zbus::OwnedVariant> {
+    async fn read_property(
+        &self,
+        unit: &ListedUnit,
+        interface: &str,
+        property: &str,
+    ) -> zbus::Result<zbus::OwnedVariant> {
         let properties = UnitPropertiesProxy::builder(&self.connection)
             .path(&unit.6)
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()
             .await?;
-        properties
-            .get("org.freedesktop.systemd1.Service", "NRestarts")
-            .await
+        properties.get(interface, property).await
     }
 
     async fn names(

@@ -1,22 +1,36 @@
-//! A sequence of looks at the host to a verdict: pure, no clock, no bus.
+//! What is seen and heard of the host to a verdict: pure, no clock, no bus.
 //!
-//! In: looks, each with the time since watching began. Out: a verdict, once.
-//! Must not: wait, read, or forgive: what was healthy and is not any more has
-//! failed.
+//! In: looks, probes and polls, each with the time since watching began. Out: a
+//! verdict, once. Must not: wait, read, or forgive: what was healthy and is not
+//! any more has failed.
 //!
-//! The host must *become* healthy, seen [`GOOD_LOOKS`] times in a row, within
-//! the probe deadline; then it must *stay* so for the confirm window, counted
-//! from the first of those looks. A unit that is failed and that nothing is
-//! about to start again does not become better by waiting: seen so
-//! [`SETTLED_LOOKS`] times in a row, it is the verdict before the deadline.
+//! The host must *become* as healthy as before within the probe deadline: seen
+//! [`GOOD_LOOKS`] times in a row, and by two good probes in a row. Then it must
+//! *stay* so for the confirm window, counted from the first of those. A bad
+//! look ends it; of the probes, which cross a network, three in a row do. The
+//! last probe before the end must be good.
+//!
+//! A unit that is failed and that nothing is about to start again does not
+//! become better by waiting: seen so [`SETTLED_LOOKS`] times in a row, it is
+//! the verdict before the deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::health::{counted, list};
+use self::network::Network;
+use self::symptom::{leading, of_units, sentence, verdicts};
 use crate::host::systemd::SystemState;
+use crate::model::failure::FailureCode;
+use crate::model::health::Baseline;
 use crate::model::policy::Health;
+use crate::model::rollback;
 use crate::model::system::Toplevel;
+
+mod symptom;
+mod network;
+
+pub(super) use network::Probed;
+pub(super) use symptom::Symptom;
 
 /// How many good looks in a row mean that the host has become healthy: one may
 /// fall between a unit's crash and its restart.
@@ -30,13 +44,19 @@ const SETTLED_LOOKS: u32 = 5;
 /// enough: a login prompt restarts when somebody logs out.
 const FLAPPING_RESTARTS: u32 = 2;
 
-/// One look at the host.
+/// What is heard while the host is watched.
 #[derive(Clone, Debug)]
-pub(super) enum Look {
-    /// What was seen.
+pub(super) enum Heard {
+    /// What a look shows.
     Seen(Seen),
     /// It could not be looked; why.
     Unreadable(String),
+    /// A probe begins.
+    ProbeBegins,
+    /// The probe ended.
+    Probed(Probed),
+    /// This daemon asked its remote; why it could not.
+    Polled(Result<(), String>),
 }
 
 /// What a look shows.
@@ -46,7 +66,9 @@ pub(super) struct Seen {
     pub(super) system: SystemState,
     /// The failed units.
     pub(super) failed: BTreeSet<String>,
-    /// Those of them for which a job is queued.
+    /// The units that must be active and are not.
+    pub(super) down: BTreeSet<String>,
+    /// Those of both for which a job is queued.
     pub(super) queued: BTreeSet<String>,
     /// The units that failed and wait to be started again.
     pub(super) restarting: BTreeSet<String>,
@@ -54,22 +76,28 @@ pub(super) struct Seen {
     pub(super) restarts: BTreeMap<String, u32>,
     /// `/run/current-system`.
     pub(super) running: Option<Toplevel>,
+    /// What the token says, read after everything else.
+    pub(super) token: Option<rollback::Verdict>,
 }
 
 /// How watching ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Healthy for the whole window.
+    /// As healthy as before, for the whole window.
     Healthy,
-    /// Not; in words, and the units that are broken now.
+    /// Not.
     Unhealthy {
+        /// What is wrong first of all.
+        code: FailureCode,
         /// What was expected and what was seen.
         message: String,
-        /// Every unit that is failed or restarting, ignored ones too.
+        /// Every unit that is failed, restarting or down, ignored ones too.
         broken: BTreeSet<String>,
     },
     /// Another system runs.
     Overridden(Toplevel),
+    /// The guardian is leading back.
+    GuardianActs,
     /// The host is shutting down.
     GoingDown,
 }
@@ -79,9 +107,13 @@ pub(super) enum Verdict {
 pub(super) struct Watch<'a> {
     tested: &'a Toplevel,
     health: &'a Health,
+    baseline: &'a Baseline,
     phase: Phase,
+    network: Network<'a>,
+    restarts: BTreeMap<String, u32>,
     broken: BTreeSet<String>,
-    symptoms: String,
+    /// What the last look showed, or why it showed nothing.
+    symptoms: Vec<Symptom>,
 }
 
 #[derive(Debug)]
@@ -110,57 +142,72 @@ impl Phase {
 }
 
 impl<'a> Watch<'a> {
-    /// Begins to watch. Units that policy ignores are no verdict. Those that an
-    /// earlier activation left broken are one: `test` has forgotten their
-    /// failures and started them again, so they failed in this system, too.
-    pub(super) fn new(tested: &'a Toplevel, health: &'a Health) -> Self {
+    /// Begins to watch. Units that policy ignores are no verdict, nor what was
+    /// broken before. What an earlier activation left broken is one: `test`
+    /// has forgotten its failure and started it again, so it failed in this
+    /// system, too.
+    pub(super) fn new(tested: &'a Toplevel, health: &'a Health, baseline: &'a Baseline) -> Self {
+        let nothing = "nothing was seen";
         Self {
             tested,
             health,
+            baseline,
             phase: Phase::START,
+            network: Network::new(baseline),
+            restarts: BTreeMap::new(),
             broken: BTreeSet::new(),
-            symptoms: "nothing was seen".to_owned(),
+            symptoms: vec![Symptom::new(FailureCode::UnhealthyAfterTest, nothing)],
         }
     }
 
-    /// Takes the next look, `at` since watching began; None means: look again.
-    pub(super) fn judge(&mut self, at: Duration, look: &Look) -> Option<Verdict> {
-        match look {
-            Look::Unreadable(why) => self.judge_nothing(at, why),
-            Look::Seen(seen) => self.judge_seen(at, seen),
-        }
-    }
-
-    /// What cannot be seen is neither good nor bad, but not for ever.
-    fn judge_nothing(&mut self, at: Duration, why: &str) -> Option<Verdict> {
-        self.symptoms = format!("its health cannot be read: {why}");
-        let limit = match &self.phase {
-            Phase::Becoming { .. } => self.health.probe_deadline,
-            Phase::Staying { since, .. } => {
-                *since + self.health.confirm_window + self.health.probe_deadline
+    /// Takes what was heard, `at` since watching began; None: go on.
+    pub(super) fn judge(&mut self, at: Duration, heard: &Heard) -> Option<Verdict> {
+        match heard {
+            Heard::Seen(seen) => self.judge_seen(at, seen),
+            Heard::Unreadable(why) => {
+                let text = format!("its health cannot be read: {why}");
+                self.symptoms = vec![Symptom::new(FailureCode::UnhealthyAfterTest, text)];
+                // What cannot be seen is neither good nor bad, but not for ever.
+                self.too_late(at)
             }
-        };
-        (at >= limit).then(|| self.too_late())
+            Heard::ProbeBegins => {
+                self.network.begin_probe(at);
+                None
+            }
+            Heard::Probed(probed) => {
+                self.network.end_probe(at, probed);
+                self.judge_network(at)
+            }
+            Heard::Polled(polled) => {
+                self.network.end_poll(polled);
+                self.judge_network(at)
+            }
+        }
     }
 
     fn judge_seen(&mut self, at: Duration, seen: &Seen) -> Option<Verdict> {
         if seen.system == SystemState::Stopping {
             return Some(Verdict::GoingDown);
         }
+        // Before it is looked what runs: the guardian decides, then switches.
+        if seen.token == Some(rollback::Verdict::RollBack) {
+            return Some(Verdict::GuardianActs);
+        }
         if let Some(other) = seen.running.as_ref().filter(|it| *it != self.tested) {
             return Some(Verdict::Overridden(other.clone()));
         }
+        self.restarts.clone_from(&seen.restarts);
         self.broken = seen.failed.union(&seen.restarting).cloned().collect();
-        match self.symptoms_of(seen) {
-            None => self.judge_good(at, seen),
-            Some(symptoms) => {
-                self.symptoms = symptoms;
-                self.judge_bad(at, seen)
-            }
+        self.broken.extend(seen.down.iter().cloned());
+        self.symptoms = of_units(seen, self.health, self.baseline);
+        if self.symptoms.is_empty() {
+            self.judge_good(at)
+        } else {
+            self.judge_bad(at, seen)
         }
     }
 
-    fn judge_good(&mut self, at: Duration, seen: &Seen) -> Option<Verdict> {
+    fn judge_good(&mut self, at: Duration) -> Option<Verdict> {
         match &mut self.phase {
             Phase::Becoming {
                 good_since,
@@ -170,31 +217,59 @@ impl<'a> Watch<'a> {
             } => {
                 *settled_looks = 0;
                 *good_looks += 1;
-                let since = *good_since.get_or_insert(at);
-                if *good_looks >= GOOD_LOOKS {
-                    let restarts = seen.restarts.clone();
-                    self.phase = Phase::Staying { since, restarts };
-                }
+                good_since.get_or_insert(at);
+                self.stay_if_good();
             }
             Phase::Staying { restarts, .. } => {
-                if let Some(flapping) = flapping(restarts, &seen.restarts, |unit| {
-                    self.health.ignore_units.contains(unit)
-                }) {
-                    self.broken.insert(flapping.clone());
-                    return Some(self.unhealthy(format!(
-                        "the system became healthy after `test`, and then {flapping} was \
-                         restarted again and again"
-                    )));
+                let flapping = flapping(restarts, &self.restarts);
+                if let Some(unit) = verdicts(&flapping, self.health, self.baseline).first() {
+                    return Some(self.flaps(unit));
                 }
             }
         }
-        match self.phase {
-            Phase::Staying { since, .. } => {
-                (at >= since + self.health.confirm_window).then_some(Verdict::Healthy)
+        self.end_if_proven(at)
+    }
+
+    fn judge_network(&mut self, at: Duration) -> Option<Verdict> {
+        match &self.phase {
+            Phase::Becoming { .. } if self.network.is_bad() => self.too_late(at),
+            Phase::Becoming { .. } => {
+                self.stay_if_good();
+                self.end_if_proven(at)
             }
-            // Good, but not proven in time: the next looks may prove it.
-            Phase::Becoming { .. } => None,
+            Phase::Staying { .. } if self.network.is_lost() => Some(self.did_not_stay()),
+            Phase::Staying { .. } => self.end_if_proven(at),
         }
+    }
+
+    /// From becoming to staying, once looks and probes were good often enough.
+    fn stay_if_good(&mut self) {
+        if let Phase::Becoming {
+            good_since: Some(looks_since),
+            good_looks: GOOD_LOOKS..,
+            ..
+        } = self.phase
+            && let Some(probes_since) = self.network.has_become_good()
+        {
+            self.network.stay_good();
+            self.phase = Phase::Staying {
+                since: looks_since.max(probes_since),
+                restarts: self.restarts.clone(),
+            };
+        }
+    }
+
+    /// The end of the window, once nothing more has to be heard.
+    fn end_if_proven(&self, at: Duration) -> Option<Verdict> {
+        let Phase::Staying { since, .. } = self.phase else {
+            // Good, but not proven in time: what is heard next may prove it.
+            return None;
+        };
+        let end = since + self.health.confirm_window;
+        if at >= end && self.symptoms.is_empty() && self.network.is_proven(end) {
+            return Some(Verdict::Healthy);
+        }
+        self.too_late(at)
     }
 
     fn judge_bad(&mut self, at: Duration, seen: &Seen) -> Option<Verdict> {
@@ -206,10 +281,7 @@ impl<'a> Watch<'a> {
             settled_looks,
         } = &mut self.phase
         else {
-            return Some(self.unhealthy(format!(
-                "the system became healthy after `test` and did not stay so for {:?}: {}",
-                self.health.confirm_window, self.symptoms
-            )));
+            return Some(self.did_not_stay());
         };
         (*good_since, *good_looks) = (None, 0);
         *settled_looks = if hopeless.is_empty() || hopeless != *settled {
@@ -219,82 +291,84 @@ impl<'a> Watch<'a> {
         };
         *settled = hopeless;
         if *settled_looks >= SETTLED_LOOKS {
-            return Some(self.unhealthy(format!(
-                "the system is not healthy after `test`: {}",
-                self.symptoms
-            )));
+            return Some(self.unhealthy("the system is not healthy after `test`"));
         }
-        (at >= self.health.probe_deadline).then(|| self.too_late())
+        self.too_late(at)
     }
 
-    /// The failed units that nothing is about to start again.
+    /// The failed or missing units that nothing is about to start again.
     fn hopeless(&self, seen: &Seen) -> BTreeSet<String> {
-        if !self.counted(&seen.restarting).is_empty() {
+        let count = |units| verdicts(units, self.health, self.baseline);
+        if !count(&seen.restarting).is_empty() {
             return BTreeSet::new();
         }
-        let failed = self.counted(&seen.failed);
-        failed.difference(&seen.queued).cloned().collect()
+        let mut hopeless = count(&seen.failed);
+        hopeless.extend(seen.down.iter().cloned());
+        hopeless.difference(&seen.queued).cloned().collect()
     }
 
-    /// What is wrong, if anything is.
-    fn symptoms_of(&self, seen: &Seen) -> Option<String> {
-        let failed = self.counted(&seen.failed);
-        let restarting = self.counted(&seen.restarting);
-        let mut symptoms = Vec::new();
-        if !failed.is_empty() {
-            symptoms.push(format!("failed: {}", list(&failed)));
+    /// The verdict when it took too long to become healthy, or to prove it.
+    fn too_late(&self, at: Duration) -> Option<Verdict> {
+        let deadline = self.health.probe_deadline;
+        match self.phase {
+            Phase::Becoming { .. } => (at >= deadline).then(|| {
+                self.unhealthy(&format!(
+                    "the system did not become healthy within {deadline:?} after `test`"
+                ))
+            }),
+            Phase::Staying { since, .. } => {
+                (at >= since + self.health.confirm_window + deadline).then(|| self.did_not_stay())
+            }
         }
-        if !restarting.is_empty() {
-            symptoms.push(format!("failing and restarting: {}", list(&restarting)));
-        }
-        if seen.running.is_none() {
-            symptoms.push("/run/current-system is missing".to_owned());
-        }
-        match &seen.system {
-            SystemState::Running | SystemState::Degraded => {}
-            state @ (SystemState::Initializing
-            | SystemState::Starting
-            | SystemState::Maintenance
-            | SystemState::Stopping
-            | SystemState::Offline
-            | SystemState::Unknown(_)) => symptoms.push(format!("the system is {state}")),
-        }
-        (!symptoms.is_empty()).then(|| symptoms.join("; "))
     }
 
-    /// Those units that are a verdict.
-    fn counted(&self, units: &BTreeSet<String>) -> BTreeSet<String> {
-        counted(units, self.health, &BTreeSet::new())
-    }
-
-    fn too_late(&self) -> Verdict {
-        self.unhealthy(format!(
-            "the system did not become healthy within {:?} after `test`: {}",
-            self.health.probe_deadline, self.symptoms
+    fn did_not_stay(&self) -> Verdict {
+        self.unhealthy(&format!(
+            "the system became healthy after `test` and did not stay so for {:?}",
+            self.health.confirm_window
         ))
     }
 
-    fn unhealthy(&self, message: String) -> Verdict {
+    fn unhealthy(&self, what: &str) -> Verdict {
+        let mut symptoms = self.symptoms.clone();
+        symptoms.extend(self.network.symptoms());
+        if symptoms.is_empty() {
+            symptoms.push(self.network.doubt());
+        }
         Verdict::Unhealthy {
-            message,
+            code: leading(&symptoms),
+            message: format!("{what}: {}", sentence(&symptoms)),
+            broken: self.broken.clone(),
+        }
+    }
+
+    fn flaps(&mut self, unit: &str) -> Verdict {
+        self.broken.insert(unit.to_owned());
+        Verdict::Unhealthy {
+            code: FailureCode::UnhealthyAfterTest,
+            message: format!(
+                "the system became healthy after `test`, and then {unit} was restarted again \
+                 and again"
+            ),
             broken: self.broken.clone(),
         }
     }
 }
 
-/// The first unit that was restarted too often since the window began.
-fn flapping(
-    before: &BTreeMap<String, u32>,
-    now: &BTreeMap<String, u32>,
-    is_ignored: impl Fn(&String) -> bool,
-) -> Option<String> {
-    now.iter()
-        .filter(|(unit, _)| !is_ignored(unit))
-        .find(|(unit, count)| {
-            let before = before.get(*unit).copied().unwrap_or(0);
-            count.saturating_sub(before) >= FLAPPING_RESTARTS
-        })
-        .map(|(unit, _)| unit.clone())
+/// The units that were restarted too often since the window began. A count that
+/// fell was reset, by somebody's restart of the unit: it is counted from zero.
+fn flapping(before: &mut BTreeMap<String, u32>, now: &BTreeMap<String, u32>) -> BTreeSet<String> {
+    let mut flapping = BTreeSet::new();
+    for (unit, &count) in now {
+        let before = before.entry(unit.clone()).or_default();
+        if count < *before {
+            *before = 0;
+        }
+        if count - *before >= FLAPPING_RESTARTS {
+            flapping.insert(unit.clone());
+        }
+    }
+    flapping
 }
 
 #[cfg(test)]
