@@ -3,10 +3,17 @@
 //!
 //! In: a [`State`]. Out: the same after any crash. Must not: interpret it.
 //!
-//! The file is one header line (`deploy-flake ledger 1 sha256 <hex>`) and the
+//! The file is one header line (`deploy-flake ledger 2 sha256 <hex>`) and the
 //! state as JSON. `ledger` always exists once it was written: the new copy is
 //! written beside it, synced, and renamed over it; `ledger.previous` is a hard
 //! link to the one before.
+//!
+//! Versions. *New daemon, old ledger:* version 1 is read; what it did not know
+//! has a default. *Old daemon, new ledger* (a rollback brought it back): what
+//! it cannot understand is kept aside as `ledger.from-version-N` and named
+//! aloud; it goes on from the copy before, if that is its own, or afresh, and
+//! `recover` holds what the guardian's record says was rolled back. *Old
+//! writer, new ledger:* it never writes into one; it writes its own.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,8 +24,11 @@ use sha2::{Digest, Sha256};
 
 use crate::reconcile::state::State;
 
-/// The version of the format that is written.
-const VERSION: u32 = 1;
+/// The version of the format that is written: 2 knows the way back.
+const VERSION: u32 = 2;
+
+/// The oldest version that is read.
+const OLDEST: u32 = 1;
 
 /// How every header line begins.
 const MAGIC: &str = "deploy-flake ledger";
@@ -63,12 +73,30 @@ enum ReadError {
     TooLarge,
     #[error("its first line is not a ledger's")]
     Header,
-    #[error("it is of version {0}, and version {VERSION} was expected")]
+    #[error("it is of version {0}, which a newer daemon wrote; at most {VERSION} is understood")]
     Version(u32),
     #[error("its checksum does not match: it was torn or changed")]
     Checksum,
-    #[error("its content is not a state")]
-    Content(#[source] serde_json::Error),
+    #[error("it is whole, of version {version}, and says what this daemon does not understand")]
+    Content {
+        version: u32,
+        source: serde_json::Error,
+    },
+}
+
+impl ReadError {
+    /// What a copy is called that is kept aside; none for one that may be
+    /// whole, and could only not be read now. What another daemon wrote is not
+    /// damaged: that daemon may come back, and somebody may want to look.
+    fn aside(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Read(_) => None,
+            Self::TooLarge | Self::Header | Self::Checksum => Some(format!("{name}.damaged")),
+            Self::Version(version) | Self::Content { version, .. } => {
+                Some(format!("{name}.from-version-{version}"))
+            }
+        }
+    }
 }
 
 impl Ledger {
@@ -115,9 +143,8 @@ impl Ledger {
                 Ok(None) => {}
                 Err(error) => {
                     problems.push(format!("{name}: {}", chain(&error)));
-                    // What could not be read now may be whole.
-                    if !matches!(error, ReadError::Read(_)) {
-                        self.set_aside(name, &mut problems);
+                    if let Some(aside) = error.aside(name) {
+                        self.set_aside(name, &aside, &mut problems);
                     }
                 }
             }
@@ -140,8 +167,8 @@ impl Ledger {
         }
     }
 
-    fn set_aside(&self, name: &str, problems: &mut Vec<String>) {
-        let aside = self.path(&format!("{name}.damaged"));
+    fn set_aside(&self, name: &str, aside: &str, problems: &mut Vec<String>) {
+        let aside = self.path(aside);
         match fs::rename(self.path(name), &aside) {
             Ok(()) => problems.push(format!("{name} was kept as {}", aside.display())),
             Err(error) => problems.push(format!("{name} could not be set aside: {error}")),
@@ -155,15 +182,15 @@ impl Ledger {
 
 fn encode(state: &State) -> io::Result<Vec<u8>> {
     let content = serde_json::to_vec(state)?;
-    let mut bytes = header_of(&content).into_bytes();
+    let mut bytes = header_of(VERSION, &content).into_bytes();
     bytes.push(b'\n');
     bytes.extend(content);
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-fn header_of(content: &[u8]) -> String {
-    format!("{MAGIC} {VERSION} sha256 {}", checksum(content))
+fn header_of(version: u32, content: &[u8]) -> String {
+    format!("{MAGIC} {version} sha256 {}", checksum(content))
 }
 
 fn checksum(content: &[u8]) -> String {
@@ -182,22 +209,25 @@ fn decode(bytes: &[u8]) -> Result<State, ReadError> {
     let content = bytes[end + 1..]
         .strip_suffix(b"\n")
         .ok_or(ReadError::Checksum)?;
-    if header != header_of(content) {
-        return Err(mismatch(header));
+    let version = version_of(header).ok_or(ReadError::Header)?;
+    if version > VERSION {
+        return Err(ReadError::Version(version));
     }
-    serde_json::from_slice(content).map_err(ReadError::Content)
+    if version < OLDEST {
+        return Err(ReadError::Header);
+    }
+    if header != header_of(version, content) {
+        return Err(ReadError::Checksum);
+    }
+    let state = serde_json::from_slice(content);
+    state.map_err(|source| ReadError::Content { version, source })
 }
 
-/// Says what is wrong with a header that is not the content's own.
-fn mismatch(header: &str) -> ReadError {
-    let version = header
-        .strip_prefix(MAGIC)
-        .and_then(|fields| fields.split_whitespace().next()?.parse().ok());
-    match version {
-        None => ReadError::Header,
-        Some(VERSION) => ReadError::Checksum,
-        Some(version) => ReadError::Version(version),
-    }
+/// The version that a header names. The rest of it, a later version may have
+/// changed.
+fn version_of(header: &str) -> Option<u32> {
+    let fields = header.strip_prefix(MAGIC)?;
+    fields.split_whitespace().next()?.parse().ok()
 }
 
 fn read(path: &Path) -> Result<Option<State>, ReadError> {
@@ -242,117 +272,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reconcile::state::Retry;
-
-    fn state(attempts: u32) -> State {
-        State {
-            retry: Some(Retry {
-                attempts,
-                not_before: jiff::Timestamp::UNIX_EPOCH,
-            }),
-            ..State::default()
-        }
-    }
-
-    fn ledger() -> (tempfile::TempDir, Ledger) {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let ledger = Ledger::new(directory.path());
-        (directory, ledger)
-    }
-
-    #[test]
-    fn a_first_start_is_fresh_and_nobodys_fault() {
-        let (_directory, ledger) = ledger();
-        let loaded = ledger.load();
-        assert_eq!(loaded.source, Source::Fresh);
-        assert_eq!(loaded.problems, Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_was_saved_last_is_loaded() {
-        let (_directory, ledger) = ledger();
-        for attempts in 1..4 {
-            ledger.save(&state(attempts)).expect("a writable directory");
-            let loaded = ledger.load();
-            assert_eq!(
-                (loaded.source, loaded.state),
-                (Source::Current, state(attempts))
-            );
-        }
-    }
-
-    #[test]
-    fn a_ledger_cut_at_any_byte_gives_the_one_before() {
-        let (_directory, ledger) = ledger();
-        ledger.save(&state(1)).expect("a writable directory");
-        ledger.save(&state(2)).expect("a writable directory");
-        let whole = fs::read(ledger.path("ledger")).expect("the ledger");
-        let previous = fs::read(ledger.path("ledger.previous")).expect("the copy before");
-        for length in 0..whole.len() {
-            remove_if_there(&ledger.path("ledger")).expect("removable");
-            fs::write(ledger.path("ledger"), &whole[..length]).expect("writable");
-            fs::write(ledger.path("ledger.previous"), &previous).expect("writable");
-            let loaded = ledger.load();
-            assert_eq!(
-                (loaded.source, loaded.state),
-                (Source::Previous, state(1)),
-                "cut at {length}"
-            );
-            assert!(!loaded.problems.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_anywhere_is_noticed() {
-        let whole = encode(&state(3)).expect("a state serialises");
-        for index in 0..whole.len() {
-            for bit in 0..8 {
-                let mut damaged = whole.clone();
-                damaged[index] ^= 1 << bit;
-                assert!(
-                    decode(&damaged).is_err(),
-                    "byte {index}, bit {bit} was not noticed"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_ledger_of_a_later_version_is_kept_aside_and_named() {
-        let (_directory, ledger) = ledger();
-        let text = format!("{MAGIC} 2 sha256 {}\n{{}}\n", checksum(b"{}"));
-        fs::write(ledger.path("ledger"), text).expect("writable");
-        let loaded = ledger.load();
-        assert_eq!(loaded.source, Source::Fresh);
-        assert!(loaded.problems[0].contains("version 2"), "{loaded:?}");
-        assert!(ledger.path("ledger.damaged").exists());
-    }
-
-    #[test]
-    fn a_missing_ledger_is_noticed_by_the_copy_before() {
-        let (_directory, ledger) = ledger();
-        ledger.save(&state(1)).expect("a writable directory");
-        ledger.save(&state(2)).expect("a writable directory");
-        remove_if_there(&ledger.path("ledger")).expect("removable");
-        let loaded = ledger.load();
-        assert_eq!((loaded.source, loaded.state), (Source::Previous, state(1)));
-        assert!(
-            loaded.problems[0].contains("missing"),
-            "{:?}",
-            loaded.problems
-        );
-    }
-
-    #[test]
-    fn leftovers_of_a_kill_between_the_writes_do_no_harm() {
-        let (_directory, ledger) = ledger();
-        ledger.save(&state(1)).expect("a writable directory");
-        fs::write(ledger.path("ledger.new"), b"half").expect("writable");
-        remove_if_there(&ledger.path("ledger.previous")).expect("removable");
-        assert_eq!(ledger.load().state, state(1));
-        ledger.save(&state(2)).expect("a writable directory");
-        assert_eq!(ledger.load().state, state(2));
-    }
-}
+mod tests;
