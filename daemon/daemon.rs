@@ -202,16 +202,24 @@ async fn turn<S: Stages>(
             () = sleep_until(core.save_again_at().unwrap_or_else(Instant::now)), if !saved => {
                 core.save_again();
             }
-            Some(Request::Trigger { reply }) = channels.requested.recv() => {
-                // A caller that is gone does not need the number.
-                let _ = reply.send(core.trigger(Demand::Look));
-            }
+            Some(request) = channels.requested.recv() => answer(&mut core, request),
         }
     }
     // Steps run in units of their own and go on; the next daemon adopts them.
     milestones::daemon_stopping();
     notify::stopping();
     Ok(())
+}
+
+/// Does what a caller asks for; one that is gone does not need the number.
+fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
+    let _ = match request {
+        Request::Trigger { reply } => reply.send(core.trigger(Demand::Look)),
+        Request::Retry { allowed, reply } => {
+            milestones::retry_asked(&allowed);
+            reply.send(core.trigger(Demand::Retry { allowed }))
+        }
+    };
 }
 
 /// Nothing is begun, and nothing taken up again, before the host is up.

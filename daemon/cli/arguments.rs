@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{check_config, daemon, fetcher, guardian, probe, status, trigger};
+use super::{check_config, daemon, fetcher, guardian, probe, retry, status, trigger};
 
 /// Keeps a NixOS host equal to what its git remote asks for.
 ///
@@ -35,10 +35,24 @@ pub enum Command {
     /// harm: the daemon compares what is wanted with what is.
     ///
     /// Exit codes: 0 told; with --wait: deployed or already there. 1 an error,
-    /// 2 arguments not understood, 3 refused or failed, 4 the remote could not
-    /// be asked, 5 reboot required, 6 gave up waiting, 7 the daemon is not
-    /// running, 255 ssh failed. With HOST, the far side's code is passed on.
+    /// 2 arguments not understood, 3 refused, failed or rolled back, 4 the
+    /// remote could not be asked, 5 reboot required, 6 gave up waiting, 7 the
+    /// daemon is not running, 8 the way back failed and the host needs a human,
+    /// 255 ssh failed. With HOST, the far side's code is passed on.
     Trigger(trigger::Arguments),
+    /// Has the daemon try once more what the branch asks for, though it failed.
+    ///
+    /// For root. A system that failed on this host is not activated again by
+    /// itself, under no commit: say this when the cause lay outside of it. It
+    /// is one try, guarded as any other. On a host that is what the branch asks
+    /// for, it is the same as `trigger`.
+    ///
+    /// Exit codes: as for `trigger`: 0 told; with --wait: deployed or already
+    /// there. 1 an error, 2 arguments not understood, 3 refused, failed or
+    /// rolled back, 4 the remote could not be asked, 5 reboot required, 6 gave
+    /// up waiting, 7 the daemon is not running, 8 the way back failed and the
+    /// host needs a human, 255 ssh failed.
+    Retry(retry::Arguments),
     /// Shows what runs, what is wanted, and what is going on or why nothing is.
     ///
     /// For everybody, at once, also while the daemon is stopped or busy.
@@ -66,6 +80,7 @@ impl Command {
             Self::Daemon(_) | Self::Fetcher(_) => true,
             Self::CheckConfig(_)
             | Self::Trigger(_)
+            | Self::Retry(_)
             | Self::Status(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,
@@ -86,17 +101,19 @@ mod tests {
     }
 
     #[test]
-    fn the_help_of_trigger_tells_every_exit_code() {
+    fn the_help_of_what_waits_tells_every_exit_code() {
         let mut command = Arguments::command();
-        let trigger = command
-            .find_subcommand_mut("trigger")
-            .expect("there is one of that name");
-        let help = trigger.render_long_help().to_string();
-        let (_, codes) = help.split_once("Exit codes:").expect("they stand there");
-        let words: Vec<&str> = codes.split_whitespace().collect();
-        for exit in Exit::ALL {
-            let code = exit.code().to_string();
-            assert!(words.contains(&code.as_str()), "{exit:?} in {help}");
+        for name in ["trigger", "retry"] {
+            let waiting = command
+                .find_subcommand_mut(name)
+                .expect("there is one of that name");
+            let help = waiting.render_long_help().to_string();
+            let (_, codes) = help.split_once("Exit codes:").expect("they stand there");
+            let words: Vec<&str> = codes.split_whitespace().collect();
+            for exit in Exit::ALL {
+                let code = exit.code().to_string();
+                assert!(words.contains(&code.as_str()), "{exit:?} in {help}");
+            }
         }
     }
 
@@ -114,6 +131,13 @@ mod tests {
             ("trigger --timeout 5m", false),
             ("trigger --wait --timeout 5", false),
             ("trigger -- -oProxyCommand=x", false),
+            ("trigger --allow daemon", false),
+            ("retry", true),
+            ("retry --allow daemon --allow ssh-server --wait", true),
+            ("retry --allow remote root@host1 --wait --timeout 5m", true),
+            ("retry --allow sshd", false),
+            ("retry --allow", false),
+            ("retry -- -oProxyCommand=x", false),
             ("status --output text", true),
             ("status --output xml", false),
             ("fetcher --mirror /x", true),

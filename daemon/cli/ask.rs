@@ -1,8 +1,9 @@
-//! `deploy-flake trigger`: has the daemon look now, and waits for the outcome.
+//! What `trigger` and `retry` share: ask the daemon for a look, here or on
+//! another host, and wait for what comes of it.
 //!
-//! In: arguments. Out: the phases as they come, the final word, and an exit
-//! code by outcome. Must not: depend on the daemon's staying alive; whoever
-//! waits outlives a restart of it.
+//! In: what is asked, and how. Out: the phases as they come, the final word,
+//! and an exit code by outcome. Must not: depend on the daemon's staying alive;
+//! whoever waits outlives a restart of it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +19,10 @@ use super::output::{Output, print};
 use super::ssh;
 use crate::config::duration;
 use crate::host::clock;
-use crate::ipc::client::{self, CallError};
+use crate::ipc::client::{self, Call, CallError};
+use crate::model::deployment::DeploymentId;
+use crate::model::policy::Guard;
+use crate::store::snapshot::{ReadError, Snapshot};
 use crate::store::{lock, snapshot};
 
 /// How often the snapshot is read: often enough for every phase that takes
@@ -36,9 +40,9 @@ const ATTEMPTS: u32 = 50;
 /// The longest `--timeout`.
 const TIMEOUT_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The arguments.
-#[derive(Debug, Args)]
-pub struct Arguments {
+/// The arguments that do not depend on what is asked.
+#[derive(Clone, Debug, Args)]
+pub(super) struct How {
     /// The host to do it on, through your own ssh; here if left out.
     #[arg(value_name = "HOST", value_parser = ssh::destination)]
     host: Option<String>,
@@ -58,20 +62,24 @@ fn timeout(text: &str) -> Result<Duration, String> {
         .map_err(|_| "expected a duration from 1s to 7d, such as 90s, 5m or 1h30m".to_owned())
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &How, call: &Call) -> Result<Exit, Failure> {
     if let Some(host) = &arguments.host {
-        return ssh::run(host, &far_arguments(arguments));
+        return ssh::run(host, &far_arguments(arguments, call));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(here(arguments))
+    runtime.block_on(here(arguments, call))
 }
 
 /// The words for the far side.
-fn far_arguments(arguments: &Arguments) -> Vec<String> {
-    let mut words = vec!["trigger".to_owned()];
+fn far_arguments(arguments: &How, call: &Call) -> Vec<String> {
+    let mut words = vec![verb(call).to_owned()];
+    if let Call::Retry { allowed } = call {
+        let words_of = |guard: &Guard| ["--allow".to_owned(), guard.name().to_owned()];
+        words.extend(allowed.iter().flat_map(words_of));
+    }
     if arguments.wait {
         words.push("--wait".to_owned());
     }
@@ -82,14 +90,23 @@ fn far_arguments(arguments: &Arguments) -> Vec<String> {
     words
 }
 
-async fn here(arguments: &Arguments) -> Result<Exit, Failure> {
+/// The subcommand's name.
+fn verb(call: &Call) -> &'static str {
+    match call {
+        Call::Trigger => "trigger",
+        Call::Retry { .. } => "retry",
+    }
+}
+
+async fn here(arguments: &How, call: &Call) -> Result<Exit, Failure> {
     let tell = |event: Event<'_>| print(&event.render(arguments.output)?);
     if !arguments.wait {
-        let look = client::trigger().await.map_err(not_called)?;
-        tell(Event::Triggered { look })?;
+        let number = client::call(call).await;
+        let look = number.map_err(|error| not_called(error, call))?;
+        tell(asked(call, look))?;
         return Ok(Exit::Success);
     }
-    let waited = wait(tell);
+    let waited = wait(tell, call);
     match arguments.timeout {
         None => waited.await,
         // Nothing is lost when the wait is dropped: it only reads.
@@ -99,20 +116,40 @@ async fn here(arguments: &Arguments) -> Result<Exit, Failure> {
     }
 }
 
+/// What is told once the daemon was asked.
+fn asked(call: &Call, look: u64) -> Event<'_> {
+    match call {
+        Call::Trigger => Event::Triggered { look },
+        Call::Retry { allowed } => Event::Retried { look, allowed },
+    }
+}
+
 /// Calls, then reads snapshots until the look is over.
-async fn wait(tell: impl Fn(Event<'_>) -> Result<(), Failure>) -> Result<Exit, Failure> {
-    let (instance, look) = call().await.map_err(not_called)?;
-    tell(Event::Triggered { look })?;
+async fn wait(
+    tell: impl Fn(Event<'_>) -> Result<(), Failure>,
+    call: &Call,
+) -> Result<Exit, Failure> {
+    let refused = |error| not_called(error, call);
+    let asking = Asking::new(call.clone());
+    let (instance, look) = asking.ask().await.map_err(refused)?;
+    tell(asked(call, look))?;
     let mut follower = Follower::new(instance, look);
     let mut absence = Absence::default();
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
         absence.check()?;
-        // A snapshot that cannot be read says nothing; `absence` ends it all
-        // if there is no daemon to write another.
-        let Ok((snapshot, _)) = snapshot::read(Path::new(snapshot::FILE)) else {
-            continue;
+        let snapshot = match snapshot::read(Path::new(snapshot::FILE)) {
+            Ok((snapshot, _)) => snapshot,
+            // A newer daemon took over, and is not going to write another.
+            Err(error @ ReadError::Schema { .. }) => {
+                return Err(Failure::new(Exit::Error, error).hint(HINT_OTHER_VERSION));
+            }
+            // Another that cannot be read says nothing; `absence` ends it all
+            // if there is no daemon to write a better one.
+            Err(
+                ReadError::Missing(_) | ReadError::Unreadable { .. } | ReadError::Malformed { .. },
+            ) => continue,
         };
         match follower.see(&snapshot) {
             News::Nothing => {}
@@ -121,7 +158,7 @@ async fn wait(tell: impl Fn(Event<'_>) -> Result<(), Failure>) -> Result<Exit, F
                 tell(over(exit, &snapshot))?;
                 return Ok(exit);
             }
-            News::Restarted => match call().await {
+            News::Restarted => match asking.ask().await {
                 Ok((instance, look)) => {
                     follower.restart(instance, look);
                     tell(Event::Restarted { look })?;
@@ -129,31 +166,67 @@ async fn wait(tell: impl Fn(Event<'_>) -> Result<(), Failure>) -> Result<Exit, F
                 // It is not on the bus yet, or gone again.
                 Err(CallError::NotRunning | CallError::Silent | CallError::NoBus(_)) => {}
                 Err(error @ (CallError::Denied(_) | CallError::Failed(_))) => {
-                    return Err(not_called(error));
+                    return Err(refused(error));
                 }
             },
         }
     }
 }
 
-/// Calls, and finds out which daemon answered: the number of a look means
-/// nothing to another one.
-async fn call() -> Result<(String, u64), CallError> {
-    for _ in 0..ATTEMPTS {
-        let before = instance();
-        let look = client::trigger().await?;
-        if let Some(after) = instance().filter(|after| before.as_ref() == Some(after)) {
-            return Ok((after, look));
-        }
-        tokio::time::sleep(INTERVAL).await;
-    }
-    Err(CallError::Silent)
+/// What is asked, of one daemon after the other.
+struct Asking {
+    call: Call,
+    /// The deployments that were known before it was asked.
+    known: Vec<DeploymentId>,
 }
 
-/// Which daemon wrote the snapshot.
-fn instance() -> Option<String> {
+impl Asking {
+    fn new(call: Call) -> Self {
+        let known = present().map_or_else(Vec::new, |snapshot| deployments(&snapshot));
+        Self { call, known }
+    }
+
+    /// Calls, and finds out which daemon answered: the number of a look means
+    /// nothing to another one.
+    async fn ask(&self) -> Result<(String, u64), CallError> {
+        let instance = || Some(present()?.daemon.instance);
+        for _ in 0..ATTEMPTS {
+            let before = instance();
+            let look = client::call(&self.call_now(present().as_ref())).await?;
+            if let Some(after) = instance().filter(|after| before.as_ref() == Some(after)) {
+                return Ok((after, look));
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+        Err(CallError::Silent)
+    }
+
+    /// What a daemon is asked now. A retry is one activation: once a deployment
+    /// began, whoever waits for it only wants to see it end. Every rollback
+    /// restarts the daemon, and would be tried again for ever.
+    fn call_now(&self, snapshot: Option<&Snapshot>) -> Call {
+        let began = snapshot.is_some_and(|snapshot| {
+            let is_new = |id: &DeploymentId| !self.known.contains(id);
+            deployments(snapshot).iter().any(is_new)
+        });
+        if began {
+            Call::Trigger
+        } else {
+            self.call.clone()
+        }
+    }
+}
+
+/// The deployment that is going on, and the last that ended.
+fn deployments(snapshot: &Snapshot) -> Vec<DeploymentId> {
+    let last = snapshot.last.as_ref().map(|last| &last.deployment);
+    let current = snapshot.phase.deployment.as_ref();
+    current.into_iter().chain(last).cloned().collect()
+}
+
+fn present() -> Option<Snapshot> {
     let (snapshot, _) = snapshot::read(Path::new(snapshot::FILE)).ok()?;
-    Some(snapshot.daemon.instance)
+    Some(snapshot)
 }
 
 /// Since when no daemon lives.
@@ -186,6 +259,10 @@ impl Absence {
 const HINT_NOT_RUNNING: &str =
     "See `systemctl status deploy-flake`, and start it with `systemctl start deploy-flake`.";
 
+/// For a snapshot that another version of the daemon wrote.
+pub(super) const HINT_OTHER_VERSION: &str = "The daemon is of another version than this command: \
+     use the command from /run/current-system/sw/bin, or run `systemctl restart deploy-flake`.";
+
 fn gave_up(timeout: Duration) -> Failure {
     let error = anyhow!("it was not over within {}", duration::show(timeout));
     Failure::new(Exit::GaveUp, error)
@@ -193,7 +270,7 @@ fn gave_up(timeout: Duration) -> Failure {
 }
 
 /// Says what to do about a call that did not get through.
-fn not_called(error: CallError) -> Failure {
+fn not_called(error: CallError, call: &Call) -> Failure {
     let (exit, hint) = match &error {
         CallError::NotRunning => (Exit::NotRunning, HINT_NOT_RUNNING),
         // Without a bus, the lock still tells whether there is a daemon.
@@ -204,10 +281,7 @@ fn not_called(error: CallError) -> Failure {
             Exit::Error,
             "See `systemctl status dbus`; the daemon looks by itself in any case.",
         ),
-        CallError::Denied(_) => (
-            Exit::Error,
-            "Call it as root, or join the group deploy-flake and log in again.",
-        ),
+        CallError::Denied(_) => (Exit::Error, hint_denied(call)),
         CallError::Silent => (
             Exit::Error,
             "See `deploy-flake status`; systemd restarts a daemon that hangs.",
@@ -217,24 +291,76 @@ fn not_called(error: CallError) -> Failure {
     Failure::new(exit, error).hint(hint)
 }
 
+fn hint_denied(call: &Call) -> &'static str {
+    match call {
+        Call::Trigger => "Call it as root, or join the group deploy-flake and log in again.",
+        Call::Retry { .. } => "Call it as root: it sets aside what keeps this host safe.",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::snapshot::example::full;
+
+    #[test]
+    fn a_retry_is_said_again_to_another_daemon_only_until_a_deployment_began() {
+        let retry = Call::Retry {
+            allowed: [Guard::Daemon].into(),
+        };
+        let known = full();
+        let asking = Asking {
+            call: retry.clone(),
+            known: deployments(&known),
+        };
+        assert_eq!(asking.call_now(Some(&known)), retry);
+        assert_eq!(asking.call_now(None), retry);
+        let new = || DeploymentId("1111111111111111".to_owned());
+        let mut going_on = known.clone();
+        going_on.phase.deployment = Some(new());
+        let mut ended = known;
+        ended.last = ended.last.map(|last| snapshot::Last {
+            deployment: new(),
+            ..last
+        });
+        for snapshot in [going_on, ended] {
+            assert_eq!(asking.call_now(Some(&snapshot)), Call::Trigger);
+        }
+    }
 
     #[test]
     fn the_far_side_is_told_the_same() {
-        let mut arguments = Arguments {
+        let mut arguments = How {
             host: Some("host1".to_owned()),
             wait: false,
             timeout: None,
             output: Output::Text,
         };
-        assert_eq!(far_arguments(&arguments), ["trigger", "--output", "text"]);
+        let trigger = Call::Trigger;
+        assert_eq!(
+            far_arguments(&arguments, &trigger),
+            ["trigger", "--output", "text"]
+        );
+        let retry = Call::Retry {
+            allowed: [Guard::SshServer, Guard::Daemon].into(),
+        };
+        assert_eq!(
+            far_arguments(&arguments, &retry),
+            [
+                "retry",
+                "--allow",
+                "daemon",
+                "--allow",
+                "ssh-server",
+                "--output",
+                "text"
+            ]
+        );
         arguments.wait = true;
         arguments.timeout = Some(Duration::from_secs(5400));
         arguments.output = Output::Json;
         assert_eq!(
-            far_arguments(&arguments),
+            far_arguments(&arguments, &trigger),
             [
                 "trigger",
                 "--wait",

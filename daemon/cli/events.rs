@@ -1,13 +1,16 @@
-//! What `trigger` writes while it waits: lines for people, or one JSON object
+//! What `trigger` and `retry` write while they wait: lines for people, or one JSON object
 //! a line (schema 1, `docs/exit-codes.md` and `--help`).
 //!
 //! In: what happened. Out: a line. Must not: decide.
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::exit::Exit;
 use super::output::Output;
 use super::text::{absolute, wrap};
+use crate::model::policy::Guard;
 use crate::model::text::{LINE_LIMIT, lines, one_line};
 use crate::report::words;
 use crate::store::snapshot::{Last, Phase, Snapshot};
@@ -26,6 +29,13 @@ pub(super) enum Event<'a> {
     Triggered {
         /// The number of the look.
         look: u64,
+    },
+    /// The daemon has been told to try once more.
+    Retried {
+        /// The number of the look.
+        look: u64,
+        /// What the system may lack.
+        allowed: &'a BTreeSet<Guard>,
     },
     /// A phase began.
     Phase {
@@ -62,6 +72,7 @@ impl Event<'_> {
     fn text(&self) -> String {
         match self {
             Self::Triggered { look } => format!("the daemon looks at its remote (look {look})"),
+            Self::Retried { look, allowed } => retried(*look, allowed),
             Self::Restarted { look } => {
                 format!("the daemon was restarted, and looks again (look {look})")
             }
@@ -71,6 +82,16 @@ impl Event<'_> {
             Self::End { snapshot, .. } => end(snapshot),
         }
     }
+}
+
+fn retried(look: u64, allowed: &BTreeSet<Guard>) -> String {
+    let names: Vec<_> = allowed.iter().map(|guard| guard.name()).collect();
+    let lacking = if names.is_empty() {
+        String::new()
+    } else {
+        format!("; the system may lack: {}", names.join(", "))
+    };
+    format!("the daemon tries what its branch asks for once more (look {look}){lacking}")
 }
 
 /// A line with its version in front.
@@ -91,7 +112,7 @@ pub(super) fn over(exit: Exit, snapshot: &Snapshot) -> Event<'_> {
 /// what to do.
 fn end(snapshot: &Snapshot) -> String {
     let condition = &snapshot.condition;
-    let state = words::condition(condition.state);
+    let state = words::headline(snapshot);
     let why = one_line(&condition.why, LINE_LIMIT);
     let mut text = wrap(&format!("{state}: {why}"), "");
     if let Some(detail) = snapshot
@@ -136,6 +157,20 @@ mod tests {
         assert_eq!(
             render(Event::Triggered { look: 6 }),
             r#"{"schema":1,"event":"triggered","look":6}"#
+        );
+        let allowed = [Guard::SshServer].into();
+        let retried = || Event::Retried {
+            look: 6,
+            allowed: &allowed,
+        };
+        assert_eq!(
+            render(retried()),
+            r#"{"schema":1,"event":"retried","look":6,"allowed":["ssh-server"]}"#
+        );
+        assert_eq!(
+            retried().render(Output::Text).expect("it is text"),
+            "the daemon tries what its branch asks for once more (look 6); the system may lack: \
+             ssh-server"
         );
         assert_eq!(
             render(Event::Phase {

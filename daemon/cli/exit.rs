@@ -14,7 +14,8 @@ pub enum Exit {
     Error,
     /// The arguments were not understood.
     Usage,
-    /// The commit was refused or failed, or the host does not allow it.
+    /// The commit was refused, failed, or was rolled back, or the host does not
+    /// allow it.
     Refused,
     /// The remote could not be asked.
     RemoteUnreachable,
@@ -24,6 +25,8 @@ pub enum Exit {
     GaveUp,
     /// The daemon is not running.
     NotRunning,
+    /// The commit failed, and so did the way back: the host needs a human.
+    NeedsHuman,
     /// What ssh, or the command on the far side, ended with.
     Passed(u8),
 }
@@ -39,6 +42,7 @@ impl Exit {
         Self::RebootRequired,
         Self::GaveUp,
         Self::NotRunning,
+        Self::NeedsHuman,
     ];
 
     /// The number.
@@ -52,6 +56,7 @@ impl Exit {
             Self::RebootRequired => 5,
             Self::GaveUp => 6,
             Self::NotRunning => 7,
+            Self::NeedsHuman => 8,
             Self::Passed(code) => code,
         }
     }

@@ -62,7 +62,7 @@ impl Follower {
         // A look that is owed after a deployment may find a newer commit.
         let looks = snapshot.looks;
         let looked = looks.finished >= self.look && looks.started == looks.finished;
-        match outcome(snapshot.condition.state) {
+        match outcome(snapshot) {
             Some(exit) if looked => News::Over(exit),
             Some(_) | None => News::Nothing,
         }
@@ -71,12 +71,13 @@ impl Follower {
 
 /// What the condition says about a look that is over. None: between a look and
 /// what comes of it.
-fn outcome(state: ConditionState) -> Option<Exit> {
-    match state {
+fn outcome(snapshot: &Snapshot) -> Option<Exit> {
+    match snapshot.condition.state {
         ConditionState::Starting | ConditionState::Deploying => None,
         ConditionState::Converged => Some(Exit::Success),
         ConditionState::RebootRequired => Some(Exit::RebootRequired),
         ConditionState::RemoteUnreachable => Some(Exit::RemoteUnreachable),
+        ConditionState::Failed if snapshot.needs_human() => Some(Exit::NeedsHuman),
         ConditionState::Waiting
         | ConditionState::Drifted
         | ConditionState::Refused
@@ -90,6 +91,7 @@ fn outcome(state: ConditionState) -> Option<Exit> {
 mod tests {
     use super::*;
     use crate::store::snapshot::example::full;
+    use crate::store::snapshot::{Last, OutcomeName};
 
     fn at(name: PhaseName, finished: u64, state: ConditionState) -> Snapshot {
         let mut snapshot = full();
@@ -171,5 +173,15 @@ mod tests {
             let news = follower(5).see(&at(PhaseName::Resting, 5, state));
             assert_eq!(news, News::Over(exit), "{state:?}");
         }
+    }
+
+    #[test]
+    fn a_host_that_no_way_led_back_has_a_code_of_its_own() {
+        let mut snapshot = at(PhaseName::Resting, 5, ConditionState::Failed);
+        snapshot.last = snapshot.last.map(|last| Last {
+            outcome: OutcomeName::RollbackFailed,
+            ..last
+        });
+        assert_eq!(follower(5).see(&snapshot), News::Over(Exit::NeedsHuman));
     }
 }

@@ -13,7 +13,9 @@ mod fetcher;
 mod guardian;
 mod probe;
 mod check_config;
+mod ask;
 mod trigger;
+mod retry;
 mod ssh;
 mod follow;
 mod events;
@@ -29,6 +31,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Daemon(arguments) => daemon::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Trigger(arguments) => trigger::run(&arguments),
+        Command::Retry(arguments) => retry::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),

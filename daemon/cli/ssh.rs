@@ -1,5 +1,5 @@
-//! `deploy-flake trigger HOST`: the same command on another host, through the
-//! user's own `ssh` with its keys, jump hosts and multiplexing.
+//! `deploy-flake trigger HOST`, `retry HOST`: the same command on another host,
+//! through the user's own `ssh` with its keys, jump hosts and multiplexing.
 //!
 //! In: a host and the arguments. Out: what the far side writes, and its exit
 //! code. Must not: let the host's name become an option or a command.

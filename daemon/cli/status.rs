@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::ask::HINT_OTHER_VERSION;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::{Output, print};
@@ -39,10 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             print(&unknown(arguments.output, life)?)?;
             Ok(Exit::NotRunning)
         }
-        Err(error @ ReadError::Schema { .. }) => Err(Failure::new(Exit::Error, error).hint(
-            "The daemon is of another version than this command: run `systemctl restart \
-             deploy-flake`, or the command from /run/current-system/sw/bin.",
-        )),
+        Err(error @ ReadError::Schema { .. }) => {
+            Err(Failure::new(Exit::Error, error).hint(HINT_OTHER_VERSION))
+        }
         Err(error @ (ReadError::Unreadable { .. } | ReadError::Malformed { .. })) => {
             let hint = "Run `systemctl restart deploy-flake`, which writes it anew.";
             Err(Failure::new(Exit::Error, error).hint(hint))
@@ -110,6 +110,7 @@ fn unknown(output: Output, life: Life) -> Result<String, Failure> {
             "phase": null,
             "condition": null,
             "last": null,
+            "quarantine": null,
         })),
     }
 }
@@ -148,7 +149,7 @@ mod tests {
         for key in written.as_object().expect("it is an object").keys() {
             assert!(json.get(key).is_some(), "{key}");
         }
-        assert_eq!(json["schema"], 1);
+        assert_eq!(json["schema"], SCHEMA);
         assert_eq!(json["daemon_running"], false);
     }
 }

@@ -18,6 +18,7 @@ use crate::ipc::server;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::CommitId;
 use crate::reconcile::condition::{Condition, Surroundings, condition};
+use crate::reconcile::quarantine::Quarantined;
 use crate::reconcile::state::{Phase, State};
 use crate::report::{notify, story, words};
 use crate::store::snapshot::{self, ConditionState, PhaseName, Snapshot};
@@ -75,6 +76,7 @@ impl Publisher {
             phase: self.phase(state, now),
             condition: self.condition(state, standing, &condition, now),
             last: state.last.as_ref().map(snapshot::Last::from),
+            quarantine: state.quarantine.iter().map(held).collect(),
         };
         if self.last.as_ref() == Some(&snapshot) {
             return;
@@ -84,7 +86,7 @@ impl Publisher {
         if let Err(error) = snapshot::write(&self.path, &snapshot) {
             warn!(%error, "the snapshot for `status` cannot be written");
         }
-        notify::status(&words::status_line(&snapshot.phase, &snapshot.condition));
+        notify::status(&words::status_line(&snapshot));
         self.bus.send_replace(server::State {
             phase: state.phase.name().to_owned(),
             condition: condition.name().to_owned(),
@@ -151,6 +153,7 @@ impl Publisher {
                 branch: &self.remote.branch,
                 commit: wanted(state, standing),
                 failure: failure_of(condition),
+                outcome: state.last.as_ref().map(|last| (&last.outcome).into()),
                 entry_written: matches!(
                     condition,
                     Condition::RebootRequired {
@@ -214,6 +217,18 @@ fn desired(state: &State, standing: &Standing) -> Option<snapshot::Desired> {
         derivation: resolved.map(|resolved| resolved.derivation.clone()),
         toplevel: resolved.and_then(|resolved| resolved.toplevel.clone()),
     })
+}
+
+fn held(quarantined: &Quarantined) -> snapshot::Held {
+    let failure = &quarantined.failure;
+    snapshot::Held {
+        toplevel: quarantined.toplevel.clone(),
+        commit: quarantined.commit.clone(),
+        code: failure.code,
+        class: failure.class,
+        message: failure.message.clone(),
+        since: quarantined.since,
+    }
 }
 
 fn phase_name(phase: &Phase) -> PhaseName {

@@ -1,4 +1,5 @@
-//! Who may call what: root and the operators' group, and nobody else.
+//! Who may call what: operators operate, root administers, nobody else does
+//! either.
 //!
 //! In: what the bus knows of a caller. Out: yes, or no and what to do. Must
 //! not: believe what the caller says of itself.
@@ -24,6 +25,16 @@ pub struct Caller {
     pub groups: Option<Vec<u32>>,
 }
 
+/// What a caller wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// What does no harm: to look. For root and operators.
+    Operate,
+    /// What sets aside a refusal: to activate what failed before, or lacks
+    /// what a system must have. For root alone.
+    Administer,
+}
+
 /// Why a caller is turned away; what to do is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -38,17 +49,24 @@ pub enum Denied {
         /// Its user.
         user: u32,
     },
+    /// It is not root.
+    #[error("user {user} is not root, and nobody else may do this; call as root")]
+    NotRoot {
+        /// Its user.
+        user: u32,
+    },
 }
 
 /// Judges a caller. `operators` is the id of the operators' group.
-pub fn judge(caller: &Caller, operators: Option<u32>) -> Result<(), Denied> {
+pub fn judge(caller: &Caller, right: Right, operators: Option<u32>) -> Result<(), Denied> {
     let user = caller.user.ok_or(Denied::Unknown)?;
     let groups = caller.groups.as_deref().unwrap_or_default();
     let operator = operators.is_some_and(|group| groups.contains(&group));
-    if user == 0 || operator {
-        Ok(())
-    } else {
-        Err(Denied::Stranger { user })
+    match right {
+        _ if user == 0 => Ok(()),
+        Right::Operate if operator => Ok(()),
+        Right::Operate => Err(Denied::Stranger { user }),
+        Right::Administer => Err(Denied::NotRoot { user }),
     }
 }
 
@@ -71,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_root_and_operators_may_call() {
+    fn root_and_operators_may_operate_and_only_root_may_administer() {
         const GROUP: u32 = 990;
         let caller = |user, groups: Option<&[u32]>| Caller {
             user,
@@ -88,10 +106,15 @@ mod tests {
             (caller(None, Some(&[GROUP])), false),
             (caller(None, None), false),
         ] {
-            assert_eq!(judge(&caller, Some(GROUP)).is_ok(), allowed, "{caller:?}");
+            let judged = |right| judge(&caller, right, Some(GROUP)).is_ok();
+            assert_eq!(judged(Right::Operate), allowed, "{caller:?}");
+            let is_root = caller.user == Some(0);
+            assert_eq!(judged(Right::Administer), is_root, "{caller:?}");
         }
-        assert!(judge(&caller(Some(1000), Some(&[0, 1, 2])), None).is_err());
-        assert!(judge(&caller(Some(0), None), None).is_ok());
+        for right in [Right::Operate, Right::Administer] {
+            assert!(judge(&caller(Some(1000), Some(&[0, 1, 2])), right, None).is_err());
+            assert!(judge(&caller(Some(0), None), right, None).is_ok());
+        }
     }
 
     #[test]

@@ -1,17 +1,31 @@
 //! The command line's side of the bus.
 //!
-//! In: nothing. Out: the number of the look that will answer, or why there is
-//! none. Must not: wait longer than [`PATIENCE`] for anything.
+//! In: what is asked. Out: the number of the look that will answer, or why
+//! there is none. Must not: wait longer than [`PATIENCE`] for anything.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use zbus::{Connection, DBusError as _, fdo};
 
 use super::NAME;
+use crate::model::policy::Guard;
 
 /// How long the bus and the daemon have to answer. The daemon's loop answers
 /// at once, whatever is going on.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is asked of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// To look at the remote now.
+    Trigger,
+    /// To try what the branch asks for once more, whatever became of it.
+    Retry {
+        /// What its system may lack.
+        allowed: BTreeSet<Guard>,
+    },
+}
 
 /// Why a call did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -40,21 +54,28 @@ pub enum CallError {
 )]
 trait Control {
     fn trigger(&self) -> zbus::Result<u64>;
+    fn retry(&self, allowed: &[&str]) -> zbus::Result<u64>;
 }
 
-/// Has the daemon look at the remote now; returns the number of the look that
-/// will answer.
-pub async fn trigger() -> Result<u64, CallError> {
-    tokio::time::timeout(PATIENCE, call())
+/// Calls the daemon; returns the number of the look that will answer.
+pub async fn call(call: &Call) -> Result<u64, CallError> {
+    tokio::time::timeout(PATIENCE, on_bus(call))
         .await
         .unwrap_or(Err(CallError::Silent))
 }
 
-async fn call() -> Result<u64, CallError> {
+async fn on_bus(call: &Call) -> Result<u64, CallError> {
     let no_bus = |error| CallError::NoBus(Box::new(error));
     let connection = Connection::system().await.map_err(no_bus)?;
     let control = ControlProxy::new(&connection).await.map_err(no_bus)?;
-    control.trigger().await.map_err(refused)
+    let number = match call {
+        Call::Trigger => control.trigger().await,
+        Call::Retry { allowed } => {
+            let names: Vec<_> = allowed.iter().map(|guard| guard.name()).collect();
+            control.retry(&names).await
+        }
+    };
+    number.map_err(refused)
 }
 
 /// Sorts what a call can end with by what there is to do.

@@ -2,7 +2,8 @@
 //!
 //! In: calls, judged by the caller's credentials. Out: requests for the
 //! daemon's loop, and properties of what it does. Must not: decide what a
-//! request leads to, or carry anything that a caller could choose.
+//! request leads to, or carry anything that a caller could choose besides
+//! words of a list of ours.
 
 pub mod caller;
 pub mod server;

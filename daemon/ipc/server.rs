@@ -4,20 +4,30 @@
 //! itself. Out: requests of callers that may make them. Must not: answer
 //! before the daemon's loop has.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::{mpsc, oneshot, watch};
 use zbus::fdo::{self, DBusProxy};
 use zbus::message::Header;
 use zbus::object_server::InterfaceRef;
 use zbus::{Connection, interface};
 
-use super::caller::{self, Caller};
+use super::caller::{self, Caller, Right};
 use super::{NAME, PATH};
+use crate::model::policy::Guard;
 
 /// What a caller asks of the daemon's loop.
 #[derive(Debug)]
 pub enum Request {
     /// Look at the remote now.
     Trigger {
+        /// Takes the number of the look that will answer.
+        reply: oneshot::Sender<u64>,
+    },
+    /// Try what the branch asks for once more, whatever became of it.
+    Retry {
+        /// What its system may lack.
+        allowed: BTreeSet<Guard>,
         /// Takes the number of the look that will answer.
         reply: oneshot::Sender<u64>,
     },
@@ -106,14 +116,22 @@ impl Control {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> fdo::Result<u64> {
-        authorize(&header, connection).await?;
-        let (reply, answer) = oneshot::channel();
-        let gone = || fdo::Error::Failed("the daemon is stopping; call again".to_owned());
-        self.requests
-            .send(Request::Trigger { reply })
-            .await
-            .map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        authorize(&header, connection, Right::Operate).await?;
+        self.ask(|reply| Request::Trigger { reply }).await
+    }
+
+    /// Tries what the branch asks for once more, though it failed here before;
+    /// its system may lack what is named. Returns the number of the look that
+    /// answers.
+    async fn retry(
+        &self,
+        allowed: Vec<String>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        authorize(&header, connection, Right::Administer).await?;
+        let allowed = guards(&allowed)?;
+        self.ask(|reply| Request::Retry { allowed, reply }).await
     }
 
     /// The daemon's version.
@@ -135,8 +153,35 @@ impl Control {
     }
 }
 
+impl Control {
+    /// Hands a request to the daemon's loop and waits for its answer.
+    async fn ask(&self, request: impl FnOnce(oneshot::Sender<u64>) -> Request) -> fdo::Result<u64> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || fdo::Error::Failed("the daemon is stopping; call again".to_owned());
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+/// The guards of these names. A name that is none is refused: whoever wrote it
+/// meant something.
+fn guards(names: &[String]) -> fdo::Result<BTreeSet<Guard>> {
+    let guard = |name: &String| {
+        let known = Guard::ALL.iter().find(|guard| guard.name() == name);
+        known.copied().ok_or_else(|| {
+            let all: Vec<_> = Guard::ALL.iter().map(|guard| guard.name()).collect();
+            let expected = all.join(", ");
+            fdo::Error::InvalidArgs(format!("expected any of {expected}, found {name:?}"))
+        })
+    };
+    names.iter().map(guard).collect()
+}
+
 /// Asks the bus, not the caller, who is calling.
-async fn authorize(header: &Header<'_>, connection: &Connection) -> fdo::Result<()> {
+async fn authorize(header: &Header<'_>, connection: &Connection, right: Right) -> fdo::Result<()> {
     let caller = match header.sender() {
         Some(sender) => {
             let bus = DBusProxy::new(connection).await?;
@@ -154,8 +199,28 @@ async fn authorize(header: &Header<'_>, connection: &Connection) -> fdo::Result<
         tracing::warn!(%error, "the groups cannot be read, so only root may call");
         None
     });
-    caller::judge(&caller, operators).map_err(|denied| {
+    caller::judge(&caller, right, operators).map_err(|denied| {
         tracing::warn!(user = caller.user, "a caller was turned away");
         fdo::Error::AccessDenied(denied.to_string())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guards_are_named_and_a_name_that_is_none_is_refused() {
+        let named = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            guards(&names)
+        };
+        let all: Vec<_> = Guard::ALL.iter().map(|guard| guard.name()).collect();
+        assert_eq!(named(&all).ok(), Some(Guard::ALL.iter().copied().collect()));
+        assert_eq!(named(&[]).ok(), Some(BTreeSet::new()));
+        for wrong in ["", "Daemon", "sshd"] {
+            let refused = named(&["daemon", wrong]).expect_err(wrong).to_string();
+            assert!(refused.contains("ssh-server"), "{refused}");
+        }
+    }
 }

@@ -8,13 +8,15 @@
 //! `journalctl DF_COMMIT=...`. The lines of a deployment's steps carry
 //! `DEPLOY_FLAKE_DEPLOYMENT`, with the same value as our `DF_DEPLOYMENT`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::failures::{self, Entry};
 use crate::model::deployment::{Cause, DeploymentId, Finished, Outcome};
 use crate::model::failure::Failure;
+use crate::model::policy::Guard;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::system::{Configuration, Derivation, Observed, Toplevel};
 
@@ -62,6 +64,28 @@ message_ids! {
     RESTORING = "5f0c1d6be7d84f0a8e6f3f7a1b0c92de";
     /// The previous system is being brought back.
     ROLLING_BACK = "045af4ed2d8d606e4362a40a299a8dbb";
+    /// The way back is armed.
+    ARMED = "0d7e265b091e453a9cc27906705370ae";
+    /// The way back is disarmed.
+    DISARMED = "39d3127f643643d48f005fcc76701e1f";
+    /// The previous system runs again.
+    ROLLED_BACK = "a7f84cf9e46143f696fc6ca70cec98f6";
+    /// A reboot brought the previous system back.
+    ROLLED_BACK_BY_REBOOT = "0e0ba53a891341e6b4aa13e4ecf63891";
+    /// The way back failed.
+    ROLLBACK_FAILED = "06e047a6cb8f419db4cb140d4a413855";
+    /// The previous system runs again, and nobody can say whose fault it was.
+    INCONCLUSIVE = "b900f38866a343a9bc1086a9c412f3d4";
+    /// A system is not activated again by itself.
+    QUARANTINED = "0f602f6f2bef4816a65589310a266dbf";
+    /// An operator wants what failed tried once more.
+    RETRY_ASKED = "8362e5f571c443309bed0ae379940162";
+    /// Another daemon goes on with the deployment that brought it.
+    DAEMON_REPLACED = "9760eb40be8e4875a94c08ac03a15204";
+    /// A look does not come to an end.
+    LOOK_HANGS = "8b5595caacac4dd6baf893aaf20b209a";
+    /// The journal did not take reports, and some are lost.
+    REPORTS_LOST = "e673dd6f0cef409db3bc2df504562bb3";
     /// A deployment goes on after the daemon was restarted.
     RESUMED = "68b2a6e8badca9dd187da14475aa7e41";
     /// A deployment was cut off by a reboot.
@@ -222,6 +246,136 @@ pub fn rolling_back(id: &DeploymentId, toplevel: &Toplevel, failure: &Failure) {
     );
 }
 
+/// The way back is armed: from here on it needs nothing of this daemon.
+pub fn armed(id: &DeploymentId, toplevel: &Toplevel, took: Duration) {
+    debug!(
+        message_id = ARMED,
+        df_deployment = %id,
+        df_toplevel = %toplevel,
+        df_duration_ms = milliseconds(took),
+        "the way back is armed"
+    );
+}
+
+/// The way back is disarmed: it is not needed any more.
+pub fn disarmed(id: &DeploymentId, took: Duration) {
+    debug!(
+        message_id = DISARMED,
+        df_deployment = %id,
+        df_duration_ms = milliseconds(took),
+        "the way back is disarmed"
+    );
+}
+
+/// The previous system runs again, and is as healthy as before.
+pub fn rolled_back(id: &DeploymentId, previous: Option<&Toplevel>, took: Duration) {
+    warn!(
+        message_id = ROLLED_BACK,
+        df_deployment = %id,
+        df_running = previous.map(tracing::field::display),
+        df_duration_ms = milliseconds(took),
+        "the previous system runs again"
+    );
+}
+
+/// A reboot brought the previous system back.
+pub fn rolled_back_by_reboot(id: &DeploymentId, previous: Option<&Toplevel>, failure: &Failure) {
+    warn!(
+        message_id = ROLLED_BACK_BY_REBOOT,
+        df_deployment = %id,
+        df_running = previous.map(tracing::field::display),
+        df_failure = failure.code.as_str(),
+        df_message = failure.message,
+        df_detail = failure.detail,
+        "a reboot brought the previous system back"
+    );
+}
+
+/// The way back failed; whether a reboot is safe stands in the hint.
+pub fn rollback_failed(id: &DeploymentId, previous: Option<&Toplevel>, failure: &Failure) {
+    error!(
+        message_id = ROLLBACK_FAILED,
+        df_deployment = %id,
+        df_previous = previous.map(tracing::field::display),
+        df_failure = failure.code.as_str(),
+        df_message = failure.message,
+        df_detail = failure.detail,
+        df_hint = failure.hint,
+        "the way back failed, this host needs a human"
+    );
+}
+
+/// The previous system runs again, and the commit may be innocent.
+pub fn inconclusive(id: &DeploymentId, previous: Option<&Toplevel>, failure: &Failure) {
+    warn!(
+        message_id = INCONCLUSIVE,
+        df_deployment = %id,
+        df_running = previous.map(tracing::field::display),
+        df_failure = failure.code.as_str(),
+        df_message = failure.message,
+        "the previous system runs again, without a verdict on the commit"
+    );
+}
+
+/// A system is not activated again by itself.
+pub fn quarantined(toplevel: &Toplevel, commit: &CommitId, failure: &Failure) {
+    warn!(
+        message_id = QUARANTINED,
+        df_toplevel = %toplevel,
+        df_commit = %commit,
+        df_failure = failure.code.as_str(),
+        df_class = failure.class.as_str(),
+        "the system is not activated again by itself, `deploy-flake retry` would"
+    );
+}
+
+/// An operator wants what failed tried once more.
+pub fn retry_asked(allowed: &BTreeSet<Guard>) {
+    let names: Vec<_> = allowed.iter().map(|guard| guard.name()).collect();
+    info!(
+        message_id = RETRY_ASKED,
+        df_allowed = names.join(" "),
+        "an operator wants what the branch asks for tried once more"
+    );
+}
+
+/// Another daemon goes on with the deployment that brought it.
+pub fn daemon_replaced(id: &DeploymentId, commit: &CommitId) {
+    info!(
+        message_id = DAEMON_REPLACED,
+        df_deployment = %id,
+        df_commit = %commit,
+        df_version = env!("CARGO_PKG_VERSION"),
+        "the daemon was replaced in the middle of the deployment, which goes on"
+    );
+}
+
+/// A look does not come to an end; if it is the last, systemd is not told any
+/// more that the daemon lives.
+pub fn look_hangs(failure: &Failure, is_last: bool) {
+    let message = if is_last {
+        "looks hang, the watchdog is not fed any more: systemd starts the daemon anew"
+    } else {
+        "a look hangs and was given up"
+    };
+    error!(
+        message_id = LOOK_HANGS,
+        df_failure = failure.code.as_str(),
+        df_message = failure.message,
+        df_hint = failure.hint,
+        "{message}"
+    );
+}
+
+/// The journal takes reports again, and did not take this many.
+pub fn reports_lost(lost: u64) {
+    warn!(
+        message_id = REPORTS_LOST,
+        df_lost = lost,
+        "reports were lost while the journal took none"
+    );
+}
+
 /// Profile and boot entry are being put back.
 pub fn restoring(id: &DeploymentId, toplevel: &Toplevel) {
     warn!(
@@ -318,14 +472,17 @@ pub fn ended(finished: &Finished, took: Duration) {
             SUPERSEDED,
             "the deployment gave way to a newer commit",
         ),
-        Outcome::Refused(failure) => ended_untouched(finished, took, failure),
-        Outcome::RebootRequired { reason, .. } => ended_untouched(finished, took, reason),
-        Outcome::Overridden(failure) => ended_untouched(finished, took, failure),
-        Outcome::Failed(failure)
+        Outcome::Refused(failure)
+        | Outcome::Overridden(failure)
         | Outcome::RolledBack(failure)
         | Outcome::RolledBackByReboot(failure)
-        | Outcome::RollbackFailed(failure)
-        | Outcome::Inconclusive(failure) => ended_touched(finished, took, failure),
+        | Outcome::Inconclusive(failure)
+        | Outcome::RebootRequired {
+            reason: failure, ..
+        } => ended_whole(finished, took, failure),
+        Outcome::Failed(failure) | Outcome::RollbackFailed(failure) => {
+            ended_touched(finished, took, failure);
+        }
     }
 }
 
@@ -341,8 +498,9 @@ fn ended_well(finished: &Finished, took: Duration, message_id: &str, message: &'
     );
 }
 
-/// It ended without what was asked for, and nothing of ours is half done.
-fn ended_untouched(finished: &Finished, took: Duration, failure: &Failure) {
+/// It ended without what was asked for, and nothing of ours is half done: the
+/// host is what it was, or what somebody else made of it.
+fn ended_whole(finished: &Finished, took: Duration, failure: &Failure) {
     let Entry {
         message_id,
         message,

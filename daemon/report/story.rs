@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::milestones;
-use crate::model::deployment::{Cause, Deployment, Finished};
+use crate::model::deployment::{Cause, Deployment, DeploymentId, Finished, Outcome};
 use crate::model::revision::Branch;
 use crate::model::system::Observed;
 use crate::reconcile::condition::Condition;
@@ -20,7 +20,21 @@ pub fn tell(branch: &Branch, before: &State, after: &State, took: Duration) {
     if let Some(finished) = &after.last
         && before.last != after.last
     {
+        way_back(finished, took);
         ended(before.last.as_ref(), finished);
+    }
+    for held in after.quarantine.iter() {
+        if !before.quarantine.iter().any(|known| known == held) {
+            milestones::quarantined(&held.toplevel, &held.commit, &held.failure);
+        }
+    }
+    if let Phase::Disarming { deployment, .. } = &before.phase
+        && !matches!(
+            after.phase,
+            Phase::Disarming { .. } | Phase::RollingBack { .. }
+        )
+    {
+        milestones::disarmed(&deployment.id, took);
     }
     let id = |phase: &Phase| phase.deployment().map(|deployment| deployment.id.clone());
     if id(&before.phase) == id(&after.phase) {
@@ -57,6 +71,7 @@ fn went_on(before: &Phase, after: &Phase, took: Duration) {
             milestones::check_passed(id, &system.toplevel, took);
         }
         (Phase::Arming { system, .. }, Phase::Testing { .. }) => {
+            milestones::armed(id, &system.toplevel, took);
             milestones::test_started(id, &system.toplevel);
         }
         (Phase::Checking { system, .. }, Phase::SettingProfile { .. }) => {
@@ -82,6 +97,28 @@ fn went_on(before: &Phase, after: &Phase, took: Duration) {
         }
         // Every other change of phase is seen in the status.
         (_, _) => {}
+    }
+}
+
+/// Where a rollback led; `took`: how long it was, if it was live.
+fn way_back(finished: &Finished, took: Duration) {
+    let id = &finished.deployment.id;
+    let previous = finished.deployment.before.running.as_ref();
+    match &finished.outcome {
+        Outcome::RolledBack(_) => milestones::rolled_back(id, previous, took),
+        Outcome::RolledBackByReboot(failure) => {
+            milestones::rolled_back_by_reboot(id, previous, failure);
+        }
+        Outcome::RollbackFailed(failure) => milestones::rollback_failed(id, previous, failure),
+        Outcome::Inconclusive(failure) => milestones::inconclusive(id, previous, failure),
+        // Nothing was led back.
+        Outcome::Deployed
+        | Outcome::Unchanged
+        | Outcome::Refused(_)
+        | Outcome::Failed(_)
+        | Outcome::RebootRequired { .. }
+        | Outcome::Superseded
+        | Outcome::Overridden(_) => {}
     }
 }
 
@@ -125,15 +162,24 @@ pub fn resumed(before: &State, after: &State) {
     };
     let commit = deployment.candidate.commit();
     let phase = before.phase.name();
-    let interrupted = after
-        .phase
-        .deployment()
-        .is_none_or(|now| now.boot_id != deployment.boot_id);
-    if interrupted {
-        milestones::interrupted(&deployment.id, commit, phase);
-    } else {
-        milestones::resumed(&deployment.id, commit, phase);
+    match after.phase.deployment() {
+        Some(now) if now.boot_id == deployment.boot_id => {
+            if matches!(before.phase, Phase::Replacing { .. }) {
+                milestones::daemon_replaced(&deployment.id, commit);
+            } else {
+                milestones::resumed(&deployment.id, commit, phase);
+            }
+        }
+        // A reboot that was the way back, is told as that.
+        None if was_led_back(after, &deployment.id) => {}
+        Some(_) | None => milestones::interrupted(&deployment.id, commit, phase),
     }
+}
+
+fn was_led_back(state: &State, id: &DeploymentId) -> bool {
+    state.last.as_ref().is_some_and(|last| {
+        last.deployment.id == *id && matches!(last.outcome, Outcome::RolledBackByReboot(_))
+    })
 }
 
 /// Whether a host at rest stopped being what it was brought to, and that was

@@ -7,7 +7,7 @@
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::{Branch, CommitId};
 use crate::model::text::{LINE_LIMIT, one_line};
-use crate::store::snapshot::{Condition, ConditionState, OutcomeName, Phase, PhaseName};
+use crate::store::snapshot::{ConditionState, OutcomeName, PhaseName, Snapshot};
 
 /// What is being done, to follow "the daemon is".
 pub fn phase(name: PhaseName) -> &'static str {
@@ -51,17 +51,30 @@ pub fn condition(state: ConditionState) -> &'static str {
     }
 }
 
+/// The condition, or that it is worse than its word says: what comes first
+/// wherever people look.
+pub fn headline(snapshot: &Snapshot) -> &'static str {
+    if snapshot.needs_human() {
+        CRITICAL
+    } else {
+        condition(snapshot.condition.state)
+    }
+}
+
+/// For a host that no way led back.
+const CRITICAL: &str = "CRITICAL, the way back failed";
+
 /// How a deployment ended, to follow its commit.
 pub fn outcome(name: OutcomeName) -> &'static str {
     match name {
         OutcomeName::Deployed => "deployed",
         OutcomeName::Unchanged => "was there already",
         OutcomeName::Refused => "refused, nothing was touched",
-        OutcomeName::Failed => "failed while it was written",
-        OutcomeName::RolledBack => "failed, the previous system runs again",
-        OutcomeName::RolledBackByReboot => "failed, a reboot brought the previous system back",
-        OutcomeName::RollbackFailed => "failed, and so did the way back",
-        OutcomeName::Inconclusive => "was rolled back without a verdict",
+        OutcomeName::Failed => "failed while its boot entry was written",
+        OutcomeName::RolledBack => "was rolled back, the previous system runs again",
+        OutcomeName::RolledBackByReboot => "was rolled back by a reboot into the previous system",
+        OutcomeName::RollbackFailed => "FAILED, and so did the way back",
+        OutcomeName::Inconclusive => "was rolled back without a verdict, and is tried again",
         OutcomeName::RebootRequired => "needs a reboot",
         OutcomeName::Superseded => "gave way to a newer commit",
         OutcomeName::Overridden => "was overridden by a manual switch",
@@ -69,9 +82,12 @@ pub fn outcome(name: OutcomeName) -> &'static str {
 }
 
 /// The one line that `systemctl status` shows.
-pub fn status_line(phase: &Phase, condition: &Condition) -> String {
-    let at_rest = || format!("{}: {}", self::condition(condition.state), condition.why);
-    let line = match phase.name {
+pub fn status_line(snapshot: &Snapshot) -> String {
+    let condition = &snapshot.condition;
+    let at_rest = || format!("{}: {}", headline(snapshot), condition.why);
+    let doing = || self::phase(snapshot.phase.name);
+    let line = match snapshot.phase.name {
+        PhaseName::RollingBack => format!("rolling back: {}", doing()),
         PhaseName::Resting => at_rest(),
         PhaseName::Importing
         | PhaseName::Evaluating
@@ -88,8 +104,7 @@ pub fn status_line(phase: &Phase, condition: &Condition) -> String {
         | PhaseName::WritingBootEntry
         | PhaseName::ReadingBack
         | PhaseName::Restoring
-        | PhaseName::Disarming
-        | PhaseName::RollingBack => match condition.state {
+        | PhaseName::Disarming => match condition.state {
             // A deployment that stands still.
             ConditionState::Waiting => at_rest(),
             ConditionState::Starting
@@ -102,7 +117,7 @@ pub fn status_line(phase: &Phase, condition: &Condition) -> String {
             | ConditionState::Retrying
             | ConditionState::RebootRequired
             | ConditionState::RemoteUnreachable => {
-                format!("deploying: {}", self::phase(phase.name))
+                format!("deploying: {}", doing())
             }
         },
     };
@@ -118,6 +133,8 @@ pub struct Facts<'a> {
     pub commit: Option<&'a CommitId>,
     /// Why the host is not what it asks for, where something failed.
     pub failure: Option<&'a Failure>,
+    /// How the last deployment ended, if one did.
+    pub outcome: Option<OutcomeName>,
     /// Whether the next boot starts the commit's system.
     pub entry_written: bool,
 }
@@ -169,12 +186,30 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
             format!("The deployment of {target} was overridden: {cause}."),
             hint,
         ),
+        // Whether a reboot is safe stands in the failure's own hint.
+        ConditionState::Failed if facts.outcome == Some(OutcomeName::RollbackFailed) => (
+            format!(
+                "A human has to look at this host: {target} failed when it was activated, and \
+                 the previous system could not be brought back whole: {cause}."
+            ),
+            hint,
+        ),
         ConditionState::Failed => (
             format!("The deployment of {target} failed after it had touched the host: {cause}."),
             hint,
         ),
         ConditionState::RolledBack => (
-            format!("{target} was activated, failed, and the system before runs again: {cause}."),
+            format!(
+                "The previous system {}; {target} failed when it was activated: {cause}.",
+                came_back(facts.outcome)
+            ),
+            hint,
+        ),
+        ConditionState::Retrying if facts.outcome == Some(OutcomeName::Inconclusive) => (
+            format!(
+                "The previous system runs again, without a verdict on {target}, which is going to \
+                 be tried again: {cause}."
+            ),
             hint,
         ),
         ConditionState::Retrying => (
@@ -191,6 +226,14 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
         ),
     };
     ConditionText { why, remedy }
+}
+
+fn came_back(outcome: Option<OutcomeName>) -> &'static str {
+    if outcome == Some(OutcomeName::RolledBackByReboot) {
+        "was brought back by a reboot"
+    } else {
+        "runs again"
+    }
 }
 
 /// Whether somebody else touched the host, and the deployment may not have.
@@ -216,15 +259,19 @@ mod tests {
     #[test]
     fn the_status_line_says_the_phase_or_why_there_is_none() {
         let mut snapshot = example::full();
-        let line = |snapshot: &crate::store::snapshot::Snapshot| {
-            status_line(&snapshot.phase, &snapshot.condition)
-        };
+        let line = |snapshot: &Snapshot| status_line(snapshot);
         assert_eq!(
             line(&snapshot),
             "converged: The host is what main asks for."
         );
         snapshot.phase.name = PhaseName::Building;
         assert_eq!(line(&snapshot), "deploying: building the system");
+        snapshot.phase.name = PhaseName::RollingBack;
+        assert_eq!(
+            line(&snapshot),
+            "rolling back: bringing the previous system back"
+        );
+        snapshot.phase.name = PhaseName::Building;
         let converged = std::mem::replace(&mut snapshot.condition.state, ConditionState::Waiting);
         assert!(line(&snapshot).starts_with("waiting: "), "it stands still");
         snapshot.condition.state = converged;
@@ -242,6 +289,7 @@ mod tests {
             branch: &branch,
             commit: Some(&commit),
             failure: Some(&failure),
+            outcome: None,
             entry_written: false,
         };
         let text = condition_text(ConditionState::Refused, &facts);
@@ -271,5 +319,66 @@ mod tests {
             "The host is what commit 0123456789ab of main asks for."
         );
         assert_eq!(text.remedy, None);
+    }
+
+    #[test]
+    fn what_the_way_back_led_to_is_told_apart() {
+        let branch = Branch::try_from("main".to_owned()).expect("it is a branch");
+        let failure = Failure::new(FailureCode::UnhealthyAfterTest, "web failed", "Mend it.");
+        let why = |state, outcome| {
+            let facts = Facts {
+                branch: &branch,
+                commit: None,
+                failure: Some(&failure),
+                outcome: Some(outcome),
+                entry_written: false,
+            };
+            let text = condition_text(state, &facts);
+            assert_eq!(text.remedy.as_deref(), Some("Mend it."));
+            text.why
+        };
+        for (state, outcome, beginning) in [
+            (
+                ConditionState::RolledBack,
+                OutcomeName::RolledBack,
+                "The previous system runs again; branch main failed",
+            ),
+            (
+                ConditionState::RolledBack,
+                OutcomeName::RolledBackByReboot,
+                "The previous system was brought back by a reboot; branch main failed",
+            ),
+            (
+                ConditionState::Retrying,
+                OutcomeName::Inconclusive,
+                "The previous system runs again, without a verdict",
+            ),
+            (
+                ConditionState::Failed,
+                OutcomeName::RollbackFailed,
+                "A human has to look at this host: branch main failed",
+            ),
+            (
+                ConditionState::Failed,
+                OutcomeName::Failed,
+                "The deployment of branch main failed after",
+            ),
+        ] {
+            let why = why(state, outcome);
+            assert!(why.starts_with(beginning), "{why}");
+            assert!(why.ends_with(": web failed."), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_failed_way_back_reads_as_critical() {
+        let mut snapshot = example::full();
+        snapshot.condition.state = ConditionState::Failed;
+        assert_eq!(headline(&snapshot), "failed");
+        if let Some(last) = &mut snapshot.last {
+            last.outcome = OutcomeName::RollbackFailed;
+        }
+        assert_eq!(headline(&snapshot), "CRITICAL, the way back failed");
+        assert!(status_line(&snapshot).starts_with("CRITICAL, "));
     }
 }

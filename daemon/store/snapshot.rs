@@ -6,8 +6,11 @@
 //!
 //! The format is a documented interface. Within one schema, keys are only
 //! added, and an older reader ignores what it does not know; a new word for a
-//! phase, a state or an outcome, or another meaning of a key, is a new schema,
-//! which an older reader refuses by name.
+//! phase, a state, an outcome or a failure, or another meaning of a key, is a
+//! new schema, which an older reader refuses by name. A newer reader reads
+//! what older daemons wrote: a key that they did not write has a default.
+//!
+//! Schema 2 added the words of the way back, and `quarantine`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -25,8 +28,11 @@ use crate::model::system::{BootId, Derivation, Generation, Observed, Toplevel};
 /// Where the snapshot is.
 pub const FILE: &str = "/run/deploy-flake/status.json";
 
-/// The version of the format that is written and read here.
-pub const SCHEMA: u32 = 1;
+/// The version of the format that is written here.
+pub const SCHEMA: u32 = 2;
+
+/// The oldest version that is read here.
+const OLDEST_SCHEMA: u32 = 1;
 
 /// Everybody may read it.
 const MODE: u32 = 0o644;
@@ -57,6 +63,43 @@ pub struct Snapshot {
     pub condition: Condition,
     /// The last deployment that ended.
     pub last: Option<Last>,
+    /// The systems that failed here and are not activated again by themselves,
+    /// oldest first. Unknown to schema 1.
+    #[serde(default)]
+    pub quarantine: Vec<Held>,
+}
+
+impl Snapshot {
+    /// Whether the host is neither what it was nor what was asked for, and
+    /// nothing of ours is going to change that.
+    pub fn needs_human(&self) -> bool {
+        let outcome = self.last.as_ref().map(|last| last.outcome);
+        self.condition.state == ConditionState::Failed
+            && outcome == Some(OutcomeName::RollbackFailed)
+    }
+
+    /// Why what the remote asks for is not activated by itself, if that is so.
+    pub fn held(&self) -> Option<&Held> {
+        let wanted = self.desired.as_ref()?.toplevel.as_ref()?;
+        self.quarantine.iter().find(|held| held.toplevel == *wanted)
+    }
+}
+
+/// A system that failed here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The system.
+    pub toplevel: Toplevel,
+    /// The commit that asked for it then.
+    pub commit: CommitId,
+    /// How it failed, for programs.
+    pub code: FailureCode,
+    /// Whether trying again could have helped.
+    pub class: FailureClass,
+    /// What was expected and what was found.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// The process that wrote the snapshot.
@@ -367,7 +410,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// Another version wrote it.
-    #[error("expected a snapshot of schema {SCHEMA}, found schema {found}")]
+    #[error("expected a snapshot of schema {OLDEST_SCHEMA} to {SCHEMA}, found schema {found}")]
     Schema {
         /// What the file says.
         found: u64,
@@ -422,7 +465,9 @@ pub fn read(path: &Path) -> Result<(Snapshot, serde_json::Value), ReadError> {
     let json: serde_json::Value = serde_json::from_slice(&text).map_err(malformed)?;
     // The schema first: another one may have other keys.
     match json.get("schema").and_then(serde_json::Value::as_u64) {
-        Some(found) if found != u64::from(SCHEMA) => return Err(ReadError::Schema { found }),
+        Some(found) if !(u64::from(OLDEST_SCHEMA)..=u64::from(SCHEMA)).contains(&found) => {
+            return Err(ReadError::Schema { found });
+        }
         Some(_) | None => {}
     }
     let snapshot = Snapshot::deserialize(&json).map_err(malformed)?;
@@ -463,7 +508,21 @@ mod tests {
     #[test]
     fn the_keys_are_those_of_the_documented_schema() {
         let json = serde_json::to_string_pretty(&full()).expect("it serialises");
-        assert_eq!(json, include_str!("snapshot/schema-1.json").trim_end());
+        assert_eq!(json, include_str!("snapshot/schema-2.json").trim_end());
+    }
+
+    #[test]
+    fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let path = directory.path().join("status.json");
+        fs::write(&path, include_str!("snapshot/schema-1.json")).expect("it is written");
+        let (snapshot, _) = read(&path).expect("it is read");
+        let expected = Snapshot {
+            schema: 1,
+            quarantine: Vec::new(),
+            ..full()
+        };
+        assert_eq!(snapshot, expected);
     }
 
     #[test]
@@ -488,8 +547,12 @@ mod tests {
             ReadError::Malformed { .. }
         ));
         assert!(matches!(
-            failure("{\"schema\":2,\"other\":true}"),
-            ReadError::Schema { found: 2 }
+            failure("{\"schema\":3,\"other\":true}"),
+            ReadError::Schema { found: 3 }
+        ));
+        assert!(matches!(
+            failure("{\"schema\":0}"),
+            ReadError::Schema { found: 0 }
         ));
         let none = read(&directory.path().join("none")).expect_err("there is none");
         assert!(matches!(none, ReadError::Missing(_)));

@@ -24,6 +24,10 @@ const GRACE_AT_REST: Duration = Duration::from_secs(2 * 60);
 /// The same while a look is going on, which may be fetching.
 const GRACE_WHILE_LOOKING: Duration = Duration::from_secs(15 * 60);
 
+/// What to do about a system that is not activated by itself.
+const RETRY: &str = "push a commit that mends it; or, if the cause lay outside of the commit, \
+                     `deploy-flake retry`";
+
 /// The whole page.
 pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String {
     let mut page = Page::default();
@@ -34,6 +38,7 @@ pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String 
     remote(&mut page, snapshot, now);
     doing(&mut page, snapshot, now);
     last(&mut page, snapshot, now);
+    quarantine(&mut page, snapshot, now);
     daemon(&mut page, snapshot, life, now);
     to_do(&mut page, snapshot, life, now);
     page.text
@@ -67,7 +72,7 @@ pub(super) fn never(life: Life) -> String {
 fn head(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
     let name = one_line(&snapshot.host.name, LINE_LIMIT);
     let condition = &snapshot.condition;
-    let state = words::condition(condition.state);
+    let state = words::headline(snapshot);
     match trouble(snapshot, life, now) {
         Some(trouble) => {
             page.line(&format!("{name}: {}", trouble.headline()));
@@ -222,6 +227,35 @@ fn last(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     }
 }
 
+/// What failed here and is not activated again: in full if it is what the
+/// branch asks for, else how many there are.
+fn quarantine(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+    let held = snapshot.held();
+    if let Some(held) = held {
+        let since = relative(held.since, now);
+        let code = held.code.as_str();
+        page.fact(
+            "held",
+            &format!(
+                "what is wanted failed here as {}, {since}, and is not activated again by itself",
+                held.commit.short()
+            ),
+        );
+        let message = one_line(&held.message, LINE_LIMIT);
+        page.fact("", &format!("{code}: {message}"));
+    }
+    let others = snapshot.quarantine.len() - usize::from(held.is_some());
+    if others > 0 {
+        let plural = if others == 1 { "" } else { "s" };
+        let label = if held.is_some() { "" } else { "held" };
+        let other = if held.is_some() { " other" } else { "" };
+        page.fact(
+            label,
+            &format!("{others}{other} system{plural} that failed here: --output json"),
+        );
+    }
+}
+
 fn daemon(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
     let daemon = &snapshot.daemon;
     let version = one_line(&daemon.version, LINE_LIMIT);
@@ -235,13 +269,14 @@ fn daemon(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
 }
 
 fn to_do(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
+    let remedy = snapshot.condition.remedy.as_deref();
+    // Not while it is being tried, nor where the daemon itself says so already.
+    let is_held = snapshot.held().is_some() && snapshot.phase.name == PhaseName::Resting;
+    let is_told = remedy.is_some_and(|remedy| remedy.contains("deploy-flake retry"));
     let remedies = [
         trouble(snapshot, life, now).map(|trouble| trouble.remedy().to_owned()),
-        snapshot
-            .condition
-            .remedy
-            .as_deref()
-            .map(|text| one_line(text, LINE_LIMIT)),
+        remedy.map(|text| one_line(text, LINE_LIMIT)),
+        (is_held && !is_told).then(|| RETRY.to_owned()),
     ];
     if remedies.iter().any(Option::is_some) {
         page.blank();
@@ -302,6 +337,7 @@ mod tests {
         snapshot.remote.last_answer_at = Some(at("2026-11-22T12:11:40Z"));
         snapshot.phase.deployment = None;
         snapshot.condition.remedy = None;
+        snapshot.quarantine.clear();
         if let Some(last) = &mut snapshot.last {
             last.outcome = OutcomeName::Deployed;
             last.failure = None;
@@ -361,9 +397,56 @@ web1: refused
   last       0123456789ab refused, nothing was touched, 12 minutes ago
              evaluation-failed: the flake does not evaluate
   | error: undefined variable 'x'
+  held       1 system that failed here: --output json
   daemon     0.1.0, process 123, started 12 minutes ago
 
 to do: Correct the flake."
+        );
+    }
+
+    #[test]
+    fn what_is_wanted_and_held_is_told_with_the_way_out() {
+        let mut snapshot = full();
+        let wanted = snapshot
+            .desired
+            .as_ref()
+            .and_then(|desired| desired.toplevel.clone());
+        let mut held = snapshot.quarantine[0].clone();
+        held.toplevel = wanted.expect("the example has everything");
+        snapshot.quarantine.push(held);
+        snapshot.condition.remedy = Some("Mend web.service.".to_owned());
+        let text = render(&snapshot, Life::Running, now());
+        let told = "
+  held       what is wanted failed here as 0123456789ab, 12 minutes ago, and is
+             not activated again by itself
+             unhealthy-after-test: web.service failed
+             1 other system that failed here: --output json
+";
+        assert!(text.contains(told), "{text}");
+        let to_do = "
+to do: Mend web.service.
+to do: push a commit that mends it; or, if the cause lay outside of the commit,
+`deploy-flake retry`";
+        assert!(text.ends_with(to_do), "{text}");
+        snapshot.condition.remedy = Some("Run `deploy-flake retry` here.".to_owned());
+        let text = render(&snapshot, Life::Running, now());
+        assert!(
+            text.ends_with("to do: Run `deploy-flake retry` here."),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_host_that_no_way_led_back_is_told_first() {
+        let mut snapshot = converged();
+        snapshot.condition.state = ConditionState::Failed;
+        if let Some(last) = &mut snapshot.last {
+            last.outcome = OutcomeName::RollbackFailed;
+        }
+        let text = render(&snapshot, Life::Running, now());
+        assert!(
+            text.starts_with("web1: CRITICAL, the way back failed\n"),
+            "{text}"
         );
     }
 

@@ -95,5 +95,13 @@ pub(crate) fn full() -> Snapshot {
             }),
             finished_at: noon(),
         }),
+        quarantine: vec![Held {
+            toplevel: Toplevel::new(path("nixos-system-web1-bad")),
+            commit: commit(),
+            code: FailureCode::UnhealthyAfterTest,
+            class: FailureClass::Deterministic,
+            message: "web.service failed".to_owned(),
+            since: noon(),
+        }],
     }
 }
