@@ -23,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, warn};
 
 use self::core::{Core, Parts};
+use self::looking::Limits;
 use self::publisher::Publisher;
 use self::standing::{Seen, Standing};
 use crate::config::Config;
@@ -110,6 +111,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         boot_id,
         state,
         standing,
+        limits: Limits::from(&config.deadlines),
         seen,
         publisher,
     });
@@ -188,7 +190,9 @@ async fn turn<S: Stages>(
             () = systemd.closed() => bail!("the connection to the system bus is lost"),
             _ = channels.terminate.recv() => break,
             _ = channels.interrupt.recv() => break,
-            _ = watchdog.tick() => notify::watchdog(),
+            // Looks that hang were told of; systemd starts a daemon anew that
+            // it does not hear of.
+            _ = watchdog.tick() => if core.is_alive() { notify::watchdog() },
             Some(completion) = channels.completions.recv(), if saved => core.complete(completion),
             Some(seen) = channels.looks.recv(), if saved => core.look_ended(seen),
             Some(ready) = channels.ready.recv(), if saved && !is_ready => match ready {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
-use super::looking::Looking;
+use super::looking::{Limits, Looking, look};
 use super::publisher::Publisher;
 use super::standing::{Seen, Standing};
 use crate::executor::{Completion, Executor};
@@ -26,7 +26,7 @@ use crate::reconcile::backoff;
 use crate::reconcile::recover::{World, recover};
 use crate::reconcile::state::{Context, Demand, Event, Look, Phase, State, Step};
 use crate::reconcile::step::step;
-use crate::report::story;
+use crate::report::{milestones, story};
 use crate::store::ledger::Ledger;
 use crate::store::{record, token};
 
@@ -46,6 +46,7 @@ pub(super) struct Core<S> {
     phase_entered: Instant,
     standing: Standing,
     looking: Looking,
+    limits: Limits,
     seen: mpsc::UnboundedSender<Seen>,
     unsaved: Option<Unsaved>,
     publisher: Publisher,
@@ -68,6 +69,7 @@ pub(super) struct Parts<S> {
     pub(super) boot_id: BootId,
     pub(super) state: State,
     pub(super) standing: Standing,
+    pub(super) limits: Limits,
     pub(super) seen: mpsc::UnboundedSender<Seen>,
     pub(super) publisher: Publisher,
 }
@@ -86,6 +88,7 @@ impl<S: Stages> Core<S> {
             phase_entered: Instant::now(),
             standing: parts.standing,
             looking: Looking::new(Instant::now()),
+            limits: parts.limits,
             seen: parts.seen,
             unsaved: None,
             publisher: parts.publisher,
@@ -123,6 +126,12 @@ impl<S: Stages> Core<S> {
                 self.looking.end_busy(now);
                 return self.publish();
             }
+            Seen::Hanging(failure) => {
+                let is_last = self.looking.end_hanging(now);
+                milestones::look_hangs(&failure, is_last);
+                self.standing.busy = Some(failure);
+                return self.publish();
+            }
             Seen::Looked { head, observed } => (head, observed),
         };
         let wait = backoff::next_look(self.policy.poll_interval, random::bits());
@@ -155,20 +164,20 @@ impl<S: Stages> Core<S> {
         self.looking.due_at()
     }
 
+    /// Whether looks still come to an end: what the watchdog is fed by.
+    pub(super) fn is_alive(&self) -> bool {
+        self.looking.is_alive()
+    }
+
     /// Begins a look in a task of its own.
     pub(super) fn begin_look(&mut self) {
         self.looking.begin();
         self.publish();
         let stages = Arc::clone(&self.stages);
         let seen = self.seen.clone();
+        let limits = self.limits;
         tokio::spawn(async move {
-            let result = match stages.ready().await {
-                Err(failure) => Seen::Busy(failure),
-                Ok(()) => Seen::Looked {
-                    head: stages.poll().await,
-                    observed: stages.observe().await,
-                },
-            };
+            let result = look(limits, stages.ready(), stages.poll(), stages.observe()).await;
             // Only a daemon that is going away has dropped the receiver.
             let _ = seen.send(result);
         });

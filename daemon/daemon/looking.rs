@@ -9,13 +9,86 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use super::standing::Seen;
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::policy::Deadlines;
+use crate::model::revision::CommitId;
+use crate::model::system::Observed;
 use crate::reconcile::state::Demand;
 use crate::store::snapshot;
 
 /// How soon the daemon looks again while the host itself is busy.
 const BUSY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How many looks in a row may hang before the daemon is not alive any more:
+/// once is an accident, and a restart costs nothing but the looks themselves.
+const MOST_HANGING: u32 = 3;
+
+/// How long the parts of a look may take: a part that has not ended by then is
+/// not going to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// systemd's answer, whether the host is up.
+    ready: Duration,
+    /// The remote's answer, and the fetch.
+    poll: Duration,
+    /// Reading links and boot entries.
+    observe: Duration,
+}
+
+/// What systemd and a slow disk are given. A reload of all units holds PID 1
+/// for a while; a disk that was asleep, or is busy, is waited for as well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often poll and fetch may follow each other within one look: the branch
+/// moves in between, or the fetcher that was kept is gone and a new one begins.
+const ROUNDS: u32 = 4;
+
+impl From<&Deadlines> for Limits {
+    fn from(deadlines: &Deadlines) -> Self {
+        Self {
+            ready: PATIENCE,
+            poll: (deadlines.poll + deadlines.fetch) * ROUNDS + PATIENCE,
+            observe: PATIENCE,
+        }
+    }
+}
+
+/// Looks at host and remote; each part ends by its limit, so the whole does.
+/// A part that is given up may go on in a thread of its own: nobody can end a
+/// read from a file system that does not answer.
+pub(super) async fn look(
+    limits: Limits,
+    ready: impl Future<Output = Result<(), Failure>>,
+    poll: impl Future<Output = Result<CommitId, Failure>>,
+    observe: impl Future<Output = Observed>,
+) -> Seen {
+    match timeout(limits.ready, ready).await {
+        Err(_) => return hanging("systemd does not say whether the host is up", limits.ready),
+        Ok(Err(failure)) => return Seen::Busy(failure),
+        Ok(Ok(())) => {}
+    }
+    let Ok(head) = timeout(limits.poll, poll).await else {
+        return hanging("the fetcher neither answers nor ends", limits.poll);
+    };
+    let Ok(observed) = timeout(limits.observe, observe).await else {
+        let what = "running system, profile or boot entry cannot be read to an end";
+        return hanging(what, limits.observe);
+    };
+    Seen::Looked { head, observed }
+}
+
+fn hanging(what: &str, limit: Duration) -> Seen {
+    Seen::Hanging(Failure::new(
+        FailureCode::StepFailed,
+        format!("a look hangs: {what}, {} s long", limit.as_secs()),
+        "Look for a file system that does not answer (`findmnt`, `dmesg`; /boot and /nix above \
+         all) and at `systemctl status`. The daemon looks again by itself, and restarts after a \
+         few looks that hang.",
+    ))
+}
 
 /// The looks of one daemon's life.
 #[derive(Debug)]
@@ -25,6 +98,7 @@ pub(super) struct Looking {
     demanded_next: Demand,
     due_at: Instant,
     is_owed: bool,
+    hanging: u32,
 }
 
 impl Looking {
@@ -36,7 +110,22 @@ impl Looking {
             demanded_next: Demand::Time,
             due_at: now,
             is_owed: false,
+            hanging: 0,
         }
+    }
+
+    /// Whether looks still come to an end.
+    pub(super) fn is_alive(&self) -> bool {
+        self.hanging < MOST_HANGING
+    }
+
+    /// The look under way hangs: nothing was seen, as if the host were busy.
+    /// Returns whether that was the last one before it is not alive.
+    pub(super) fn end_hanging(&mut self, now: Instant) -> bool {
+        let hanging = self.hanging + 1;
+        self.end_busy(now);
+        self.hanging = hanging;
+        hanging == MOST_HANGING
     }
 
     /// When the next look is due.
@@ -82,6 +171,7 @@ impl Looking {
     /// The look under way ended; the next is due after `wait`, unless somebody
     /// asked for it meanwhile. Returns who wanted this one.
     pub(super) fn end(&mut self, now: Instant, wait: Duration) -> Demand {
+        self.hanging = 0;
         self.numbers.finished = self.numbers.started;
         if !self.is_owed {
             self.due_at = now + wait;
@@ -92,6 +182,7 @@ impl Looking {
     /// The look under way found the host busy: what was asked for is still
     /// owed, so a forced look stays forced.
     pub(super) fn end_busy(&mut self, now: Instant) {
+        self.hanging = 0;
         self.numbers.finished = self.numbers.started;
         if let Some(demand) = self.under_way.take() {
             self.demanded_next = stronger(std::mem::take(&mut self.demanded_next), demand);
@@ -151,5 +242,77 @@ mod tests {
         assert_eq!(looking.due_at(), now + BUSY_INTERVAL);
         looking.begin();
         assert_eq!(looking.end(now, MINUTE), Demand::Look);
+    }
+
+    const LIMITS: Limits = Limits {
+        ready: Duration::from_millis(20),
+        poll: Duration::from_millis(20),
+        observe: Duration::from_millis(20),
+    };
+
+    fn observed() -> Observed {
+        Observed {
+            running: None,
+            booted: None,
+            profile: None,
+            default_entry: crate::model::system::DefaultEntry::Unreadable("none".to_owned()),
+            boot_id: crate::model::system::BootId("boot".to_owned()),
+        }
+    }
+
+    fn no_answer() -> Result<CommitId, Failure> {
+        Err(Failure::new(FailureCode::RemoteUnreachable, "m", "h"))
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_look_that_hangs_is_named_and_ends_the_look() {
+        use std::future::{pending, ready};
+        let whole = look(LIMITS, ready(Ok(())), ready(no_answer()), ready(observed())).await;
+        assert!(
+            matches!(whole, Seen::Looked { head: Err(_), .. }),
+            "{whole:?}"
+        );
+        for (seen, named) in [
+            (
+                look(LIMITS, pending(), ready(no_answer()), ready(observed())).await,
+                "systemd",
+            ),
+            (
+                look(LIMITS, ready(Ok(())), pending(), ready(observed())).await,
+                "the fetcher",
+            ),
+            (
+                look(LIMITS, ready(Ok(())), ready(no_answer()), pending()).await,
+                "boot entry",
+            ),
+        ] {
+            let Seen::Hanging(failure) = seen else {
+                panic!("{named}: {seen:?}")
+            };
+            assert_eq!(failure.code, FailureCode::StepFailed);
+            assert!(failure.message.contains(named), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn after_some_looks_in_a_row_that_hang_the_daemon_is_not_alive() {
+        let now = Instant::now();
+        let mut looking = Looking::new(now);
+        let hangs = |looking: &mut Looking| {
+            looking.begin();
+            looking.end_hanging(now)
+        };
+        assert!(!hangs(&mut looking) && !hangs(&mut looking));
+        looking.begin();
+        looking.end(now, MINUTE);
+        assert!(!hangs(&mut looking) && !hangs(&mut looking));
+        looking.begin();
+        looking.end_busy(now);
+        assert!(!hangs(&mut looking) && !hangs(&mut looking) && looking.is_alive());
+        assert!(hangs(&mut looking), "it is told once");
+        assert!(!looking.is_alive() && !hangs(&mut looking));
+        looking.begin();
+        looking.end(now, MINUTE);
+        assert!(looking.is_alive(), "what hung goes on");
     }
 }

@@ -17,6 +17,8 @@ use crate::report::milestones;
 pub(super) enum Seen {
     /// The host itself is starting or going down; the remote was not asked.
     Busy(Failure),
+    /// Something that a look needs did not come to an end: nothing was seen.
+    Hanging(Failure),
     /// What the remote answered, and what the host is.
     Looked {
         /// The branch's commit, or why nobody knows.
