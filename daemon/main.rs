@@ -13,9 +13,8 @@ use deploy_flake::report::journal::{self, Environment};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.command.is_service() {
-        journal::install(&environment());
-    }
+    let is_service = arguments.command.is_service();
+    let _reporting = is_service.then(|| journal::install(&environment()));
     match cli::run(arguments) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -11,6 +11,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::delivery::{self, Flush};
+use super::milestones;
 use super::terminal::Terminal;
 
 /// What is reported unless `DEPLOY_FLAKE_LOG` says otherwise: our own
@@ -29,38 +31,42 @@ pub struct Environment {
     pub journal_stream: Option<String>,
 }
 
+/// Reports may still be on their way when this is dropped: it waits for them,
+/// for a moment.
+#[must_use = "the last reports are lost without it"]
+pub struct Reporting {
+    journal: Option<Flush>,
+}
+
+impl Drop for Reporting {
+    fn drop(&mut self) {
+        if let Some(journal) = &self.journal {
+            journal.wait();
+        }
+    }
+}
+
 /// Sets up reporting for this process: to the journal if that is where our
 /// standard error goes anyway, else as lines on standard error.
-pub fn install(environment: &Environment) {
+pub fn install(environment: &Environment) -> Reporting {
     let (filter, problem) = filter(environment.filter.as_deref());
     let registry = tracing_subscriber::registry().with(filter);
     let to_journal = environment
         .journal_stream
         .as_deref()
         .is_some_and(is_standard_error);
-    let journal = to_journal.then(tracing_journald::layer).transpose();
-    let journal_problem = match journal {
-        Ok(Some(layer)) => {
-            let priorities = PriorityMappings {
-                info: Priority::Informational,
-                debug: Priority::Debug,
-                ..PriorityMappings::new()
-            };
-            // Any prefix would also be put before MESSAGE_ID.
-            let layer = layer
-                .with_field_prefix(None)
-                .with_syslog_identifier(IDENTIFIER.to_owned())
-                .with_priority_mappings(priorities);
-            registry.with(layer).init();
-            None
+    let (journal, journal_problem) = match to_journal.then(journal).transpose() {
+        Ok(Some((delivery, flush))) => {
+            registry.with(delivery).init();
+            (Some(flush), None)
         }
         Ok(None) => {
             registry.with(Terminal::new(io::stderr)).init();
-            None
+            (None, None)
         }
         Err(error) => {
             registry.with(Terminal::new(io::stderr)).init();
-            Some(error)
+            (None, Some(error))
         }
     };
     if let Some(error) = journal_problem {
@@ -69,6 +75,22 @@ pub fn install(environment: &Environment) {
     if let Some(error) = problem {
         tracing::warn!(%error, "DEPLOY_FLAKE_LOG is no filter and was ignored");
     }
+    Reporting { journal }
+}
+
+/// The way to the journal, which nobody has to wait for.
+fn journal() -> io::Result<(delivery::Delivery, Flush)> {
+    let priorities = PriorityMappings {
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        ..PriorityMappings::new()
+    };
+    // Any prefix would also be put before MESSAGE_ID.
+    let layer = tracing_journald::layer()?
+        .with_field_prefix(None)
+        .with_syslog_identifier(IDENTIFIER.to_owned())
+        .with_priority_mappings(priorities);
+    delivery::start(layer, delivery::CAPACITY, milestones::reports_lost)
 }
 
 /// The filter, and why it is not the one that was asked for. A daemon that

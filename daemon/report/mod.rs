@@ -7,6 +7,7 @@
 pub mod words;
 pub mod failures;
 pub mod milestones;
+mod delivery;
 pub mod journal;
 pub mod terminal;
 pub mod notify;
