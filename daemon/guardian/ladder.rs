@@ -103,6 +103,11 @@ fn climb(orders: &Orders, diary: &Diary<'_>) -> Ending {
     diary.note(&RollbackStage::RollingBack);
     let plan = read_plan(orders);
     activation::end(&systemctl);
+    if diary.wanted_by == WantedBy::Deadline {
+        // One that hangs in its start would hold up every switch, also ours.
+        systemctl.attempt(&["kill", "--signal=KILL", DAEMON]);
+        systemctl.attempt(&["stop", "--no-block", DAEMON]);
+    }
     if !bus::is_alive() && orders.on_failure == OnFailedRollback::Reboot {
         let why = "the system bus does not answer, so no system can be switched to";
         return restart(orders, diary, &systemctl, why.to_owned());

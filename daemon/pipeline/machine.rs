@@ -13,14 +13,14 @@ use super::guard::Guard;
 use super::health::HostView;
 use super::replace::{self, Origin};
 use super::step::Steps;
-use super::{Stages, activate, boot, build, check, confirm, guard, health, observe};
+use super::{Stages, activate, boot, build, check, confirm, guard, health, observe, probe};
 use crate::config::Config;
 use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
 use crate::host::systemd::{SystemState, Systemd};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::health::Baseline;
+use crate::model::health::{Baseline, Reachability};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::rollback::Verdict;
@@ -85,6 +85,13 @@ impl Machine {
             import_from_derivation: config.import_from_derivation,
             origin,
         }
+    }
+
+    /// Whether the remote can be asked from a closure.
+    async fn remote_from(&self, id: &DeploymentId, closure: &Toplevel) -> Reachability {
+        let patience = self.health.probe_deadline;
+        let deadline = self.deadlines.probe;
+        probe::remote_from(&self.steps, self.view(), id, closure, deadline, patience).await
     }
 
     fn view(&self) -> HostView<'_> {
@@ -282,7 +289,12 @@ impl Stages for Machine {
     }
 
     async fn roll_back(&self, id: &DeploymentId, rollback: &Rollback) -> RollbackEnd {
-        guard::roll_back(&self.guard(), id, rollback).await
+        match guard::roll_back(&self.guard(), id, rollback).await {
+            RollbackEnd::RolledBack { .. } if rollback.ask_remote => RollbackEnd::RolledBack {
+                remote: self.remote_from(id, &rollback.previous).await,
+            },
+            end => end,
+        }
     }
 
     async fn dismiss(&self, id: &DeploymentId) {

@@ -10,6 +10,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::health::HostView;
 use super::installed::{Installed, installed, ssh_servers};
 use super::observe::below;
@@ -17,7 +19,7 @@ use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 use crate::host::random;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::health::ProbeReport;
+use crate::model::health::{ProbeReport, Reachability};
 use crate::model::stage::UnitStep;
 use crate::model::system::Toplevel;
 
@@ -31,6 +33,9 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// With which status a program ends that does not know what it was asked: one
 /// from before there was a probe.
 const NOT_UNDERSTOOD: i32 = 2;
+
+/// Between two probes of a remote that may come back.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// SIGHUP, SIGINT, SIGKILL, SIGTERM: others end a program by its own fault.
 const ENDED_BY_SOMEBODY: [i32; 4] = [1, 2, 9, 15];
@@ -63,6 +68,28 @@ pub(crate) async fn run(
     let report = steps.run_part(&plan, &random::id()).await;
     steps.release(UnitStep::Probe).await;
     read(&report?, closure)
+}
+
+/// Whether the remote can be asked from a closure: once is enough, and it is
+/// asked for as long as `patience`, because a network comes back slowly.
+pub(crate) async fn remote_from(
+    steps: &Steps,
+    view: HostView<'_>,
+    id: &DeploymentId,
+    closure: &Toplevel,
+    deadline: Duration,
+    patience: Duration,
+) -> Reachability {
+    let give_up_at = Instant::now() + patience;
+    loop {
+        let seen = run(steps, view, id, closure, deadline).await;
+        let remote = seen.ok().flatten().map(|report| report.remote);
+        let is_silent = matches!(remote, Some(Reachability::Unreachable(_)));
+        if !is_silent || Instant::now() >= give_up_at {
+            return remote.unwrap_or_default();
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 fn command(root: &Path, closure: &Toplevel, daemon: &Installed, deadline: Duration) -> Vec<String> {

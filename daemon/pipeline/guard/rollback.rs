@@ -48,7 +48,7 @@ pub(crate) async fn roll_back(
             sleep(PAUSE).await;
         }
         match attempt(guard, id, rollback).await {
-            Ok(Some(record)) => return end(record, rollback),
+            Ok(Some(record)) => return end(record),
             Ok(None) => "it ended without having led back".clone_into(&mut why),
             Err(trouble) => why = trouble,
         }
@@ -143,10 +143,10 @@ async fn start_anew(
 }
 
 /// What a record means.
-fn end(record: RollbackRecord, rollback: &Rollback) -> RollbackEnd {
+fn end(record: RollbackRecord) -> RollbackEnd {
     match record.stage {
         RollbackStage::RolledBack => RollbackEnd::RolledBack {
-            remote: remote(rollback),
+            remote: Reachability::Unknown,
         },
         RollbackStage::Failed { why, failed_units } => failed(
             format!("the previous system is not as healthy as before: {why}"),
@@ -169,12 +169,6 @@ fn end(record: RollbackRecord, rollback: &Rollback) -> RollbackEnd {
             ))
         }
     }
-}
-
-/// Whether the remote can be asked from the previous system, where that is the
-/// question: the probe of its closure is to answer it here.
-fn remote(_rollback: &Rollback) -> Reachability {
-    Reachability::Unknown
 }
 
 fn failed(message: String, failed_units: BTreeSet<String>) -> RollbackEnd {
