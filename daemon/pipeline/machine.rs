@@ -293,7 +293,9 @@ impl Stages for Machine {
             RollbackEnd::RolledBack { .. } if rollback.ask_remote => RollbackEnd::RolledBack {
                 remote: self.remote_from(id, &rollback.previous).await,
             },
-            end => end,
+            end @ (RollbackEnd::RolledBack { .. }
+            | RollbackEnd::Failed { .. }
+            | RollbackEnd::Overridden(_)) => end,
         }
     }
 
