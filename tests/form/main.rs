@@ -117,6 +117,26 @@ fn the_bus_lets_only_root_own_the_name() {
     assert!(root.contains(own));
 }
 
+/// A rule that names a member alone has dbus-daemon leave out the whole file, and the daemon without its name.
+#[test]
+fn a_rule_of_the_bus_that_names_a_member_names_its_interface() {
+    let policy = file("nixos-module/org.deploy_flake.conf");
+    let rules: Vec<&str> = policy
+        .split('<')
+        .filter(|rule| rule.contains("send_member="))
+        .collect();
+    assert_eq!(rules.len(), 3, "{rules:?}");
+    for rule in rules {
+        assert!(rule.contains("send_interface="), "{rule}");
+    }
+    let operators = policy
+        .split("<policy group=\"deploy-flake\">")
+        .nth(1)
+        .and_then(|rest| rest.split("</policy>").next())
+        .expect("there is a policy for operators");
+    assert!(operators.contains("<deny") && operators.contains("send_member=\"Retry\""));
+}
+
 #[test]
 fn every_file_that_the_documentation_links_to_is_there() {
     for (name, directory) in [

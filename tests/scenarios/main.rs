@@ -30,6 +30,7 @@ mod drifting;
 mod configuring;
 mod triggering;
 mod triggering_from_afar;
+mod retrying;
 mod status;
 mod telling;
 mod refusing;

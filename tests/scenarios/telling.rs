@@ -221,3 +221,58 @@ fn a_daemon_that_hangs_is_killed_by_the_watchdog_and_one_that_lives_is_not() {
         "the build was taken up, not repeated"
     );
 }
+
+/// Sends a signal to this host's journald, and to no other: its systemd knows which process that is.
+fn signal_journald(host: &Host, signal: &str) {
+    let signal = format!("--signal={signal}");
+    let unit = "systemd-journald.service";
+    host.run(&["systemctl", "kill", "--kill-whom=main", &signal, unit])
+        .must_succeed();
+}
+
+#[test]
+fn a_journald_that_stands_still_holds_up_no_deployment_and_is_told_what_it_missed() {
+    // Everything that is reported, of the libraries too: more than any socket or queue holds.
+    let talkative = |generation: Generation| {
+        generation.unit(
+            "deploy-flake.service.d/log.conf",
+            "[Service]\nEnvironment=DEPLOY_FLAKE_LOG=trace\nWatchdogSec=10\n",
+        )
+    };
+    let mut world = World::starting_with(talkative(Generation::new("first")));
+    let host = world.boot();
+    settled(&host);
+    let daemon = property(&host, "MainPID");
+    signal_journald(&host, "STOP");
+    let second = world
+        .server()
+        .repository()
+        .publish(&talkative(web("second")));
+    deployed(&host, &second);
+    let third = world
+        .server()
+        .repository()
+        .publish(&talkative(web("third")));
+    deployed(&host, &third);
+    // A daemon that stood still would not look, nor be let live by its watchdog.
+    looks(&host, 12);
+    assert_eq!(property(&host, "NRestarts"), "0");
+    assert_eq!(property(&host, "MainPID"), daemon);
+    signal_journald(&host, "CONT");
+
+    host.wait_until("the journal is told what it missed", DEADLINE, |host| {
+        !entries(host, milestones::REPORTS_LOST).is_empty()
+    });
+    let lost = field(&entries(&host, milestones::REPORTS_LOST), "DF_LOST");
+    for count in &lost {
+        assert!(count.parse::<u64>().is_ok_and(|it| it > 0), "{lost:?}");
+    }
+    // From then on everything is heard again.
+    let fourth = world
+        .server()
+        .repository()
+        .publish(&talkative(web("fourth")));
+    deployed(&host, &fourth);
+    let told = field(&entries(&host, milestones::DEPLOYED), "DF_COMMIT");
+    assert!(told.contains(&fourth.0), "{told:?}");
+}
