@@ -23,6 +23,7 @@ mod sabotaging;
 mod sabotaging_daemon;
 mod common;
 mod invariants;
+mod guarding;
 mod following;
 mod racing;
 mod losing;

@@ -1,0 +1,134 @@
+//! The way back: the guardian is armed before anything is activated, leads back when the daemon says so, and when
+//! nobody can say anything any more.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::common::{DEADLINE, ended_as, git_url, is_all, settled};
+use crate::testbed::generation::Generation;
+use crate::testbed::host::Host;
+use crate::testbed::world::World;
+
+/// What the guardian did last, on disk.
+const RECORD: &str = "/var/lib/deploy-flake/rollback.json";
+
+/// The guardian acts a minute after it was armed with these: most of that is for the new system's daemon.
+const SHORT: &str = "[health]\nconfirm_window = \"1s\"\nprobe_deadline = \"1s\"\n\
+    [deadlines]\nactivate = \"5s\"\nprobe = \"1s\"\nrollback = \"30s\"\nrollback_health = \"20s\"";
+
+/// Longer than that minute and what follows.
+const GUARDIAN_DEADLINE: Duration = Duration::from_secs(150);
+
+/// A host with a service of its own, whose generations name what that runs.
+fn generation(label: &str, web: &str) -> Generation {
+    Generation::new(label)
+        .daemon_config(&format!(
+            "[[remote]]\nurl = \"{}\"\npoll_interval = \"1s\"\n\n{SHORT}\n",
+            git_url()
+        ))
+        .one_shot("web.service", web)
+}
+
+fn record(host: &Host) -> Value {
+    let text = fs::read(host.path(RECORD)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or(Value::Null)
+}
+
+fn is_active(host: &Host, unit: &str) -> bool {
+    host.run(&["systemctl", "is-active", "--quiet", unit]).code == Some(0)
+}
+
+/// The previous system runs, with all that ran before.
+#[track_caller]
+fn is_well(host: &Host, system: &str) {
+    is_all(host, system);
+    assert_eq!(host.state(), "running");
+    for unit in ["web.service", "sshd.service", "deploy-flake.service"] {
+        assert!(is_active(host, unit), "{unit}");
+    }
+}
+
+#[test]
+fn a_unit_that_fails_after_the_test_is_led_back_from_live() {
+    let first = generation("first", "true").with("systemdConf", Value::Null);
+    let mut world = World::starting_with(first);
+    let host = world.boot();
+    let system = settled(&host);
+
+    let bad = generation("bad", "false");
+    let commit = world.server().repository().publish(&bad);
+    let status = ended_as(&host, &commit, "rolled-back");
+    assert_eq!(status["last"]["failure"]["code"], "activation-failed");
+    is_well(&host, &system);
+
+    let record = record(&host);
+    assert_eq!(record["stage"], "rolled-back", "{record:#}");
+    assert_eq!(record["wanted_by"], "daemon");
+    assert_eq!(record["commit"], commit.0);
+    assert_eq!(record["previous"], system);
+}
+
+#[test]
+fn a_guardian_that_is_armed_can_be_seen_and_is_gone_afterwards() {
+    let first = generation("first", "true");
+    let mut world = World::starting_with(first);
+    let host = world.boot();
+    settled(&host);
+    host.close_gate("switch-to-configuration-test");
+    let good = generation("good", "true again");
+    let commit = world.server().repository().publish(&good);
+    host.wait_for_gate("switch-to-configuration-test", DEADLINE);
+    let show = |unit: &str, property: &str| {
+        let output = host.run(&["systemctl", "show", "--property", property, "--value", unit]);
+        output.text().to_owned()
+    };
+    assert_eq!(show("deploy-flake-guardian.timer", "SubState"), "waiting");
+    let command = show("deploy-flake-guardian.service", "ExecStart");
+    let program = fs::read_link(host.path("/var/lib/deploy-flake/gcroots/guardian"));
+    let program = program
+        .expect("the program is rooted")
+        .display()
+        .to_string();
+    assert!(command.contains(&program), "{command}");
+    // What was armed outlives whatever a switch does to systemd.
+    host.run(&["systemctl", "daemon-reload"]).must_succeed();
+    host.run(&["systemctl", "daemon-reexec"]).must_succeed();
+    host.wait_until("systemd answers again", DEADLINE, |host| {
+        host.run(&["systemctl", "is-system-running"]).stdout.trim() == "running"
+    });
+    assert_eq!(show("deploy-flake-guardian.timer", "SubState"), "waiting");
+    assert_eq!(show("deploy-flake-guardian.service", "LoadState"), "loaded");
+    host.open_gate("switch-to-configuration-test");
+    ended_as(&host, &commit, "deployed");
+}
+
+#[test]
+fn a_daemon_that_is_stopped_in_the_test_does_not_keep_the_guardian_from_leading_back() {
+    let first = generation("first", "true");
+    let mut world = World::starting_with(first);
+    let host = world.boot();
+    let system = settled(&host);
+    // Its watchdog would end it first: here nobody helps.
+    host.run(&["systemctl", "service-watchdogs", "no"])
+        .must_succeed();
+
+    host.close_gate("switch-to-configuration-test");
+    let good = generation("good", "true again");
+    let commit = world.server().repository().publish(&good);
+    host.wait_for_gate("switch-to-configuration-test", DEADLINE);
+    host.signal_daemon("STOP");
+    host.open_gate("switch-to-configuration-test");
+    host.wait_until("the new system runs", DEADLINE, |host| {
+        host.running_system() != system
+    });
+    host.wait_until("the guardian led back", GUARDIAN_DEADLINE, |host| {
+        record(host)["stage"] == "rolled-back"
+    });
+    let record = record(&host);
+    assert_eq!(record["wanted_by"], "deadline", "{record:#}");
+    let status = ended_as(&host, &commit, "rolled-back");
+    assert_eq!(status["last"]["failure"]["code"], "guardian-fired");
+    is_well(&host, &system);
+}
