@@ -301,6 +301,10 @@ impl Stages for Machine {
 
     async fn dismiss(&self, id: &DeploymentId) {
         guard::dismiss(&self.guard(), id).await;
+        // Where the guardian acted alone, nobody has read these to their end.
+        for step in [UnitStep::Test, UnitStep::Probe] {
+            self.steps.abandon(id, step).await;
+        }
     }
 
     async fn set_profile(

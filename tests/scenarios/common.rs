@@ -105,10 +105,12 @@ pub(crate) fn nothing_is_left(host: &Host) {
             "" | "deploy-flake-fetcher.service"
         )
     });
-    let private = host
-        .shell("ls /run/deploy-flake/private 2> /dev/null")
-        .stdout;
-    assert_eq!(private.trim(), "", "captured output is removed");
+    let list = "ls /run/deploy-flake/private 2> /dev/null";
+    host.wait_until(
+        "captured output, plan and token are removed",
+        DEADLINE,
+        |host| host.shell(list).stdout.trim().is_empty(),
+    );
 }
 
 /// Waits for this many more looks to have ended.

@@ -40,6 +40,17 @@ fn is_active(host: &Host, unit: &str) -> bool {
     host.run(&["systemctl", "is-active", "--quiet", unit]).code == Some(0)
 }
 
+/// Takes the daemon's watchdog away, which would end a stopped daemon first: here nobody helps.
+fn without_watchdog(host: &Host) {
+    let directory = "/run/systemd/system/deploy-flake.service.d";
+    let write = format!(
+        "mkdir -p {directory} && printf '[Service]\\nWatchdogSec=0\\n' > {directory}/bare.conf && \
+         systemctl daemon-reload && systemctl restart deploy-flake.service"
+    );
+    host.shell(&write).must_succeed();
+    settled(host);
+}
+
 /// The previous system runs, with all that ran before.
 #[track_caller]
 fn is_well(host: &Host, system: &str) {
@@ -110,9 +121,7 @@ fn a_daemon_that_is_stopped_in_the_test_does_not_keep_the_guardian_from_leading_
     let mut world = World::starting_with(first);
     let host = world.boot();
     let system = settled(&host);
-    // Its watchdog would end it first: here nobody helps.
-    host.run(&["systemctl", "service-watchdogs", "no"])
-        .must_succeed();
+    without_watchdog(&host);
 
     host.close_gate("switch-to-configuration-test");
     let good = generation("good", "true again");
@@ -131,4 +140,65 @@ fn a_daemon_that_is_stopped_in_the_test_does_not_keep_the_guardian_from_leading_
     let status = ended_as(&host, &commit, "rolled-back");
     assert_eq!(status["last"]["failure"]["code"], "guardian-fired");
     is_well(&host, &system);
+}
+
+#[test]
+fn a_bus_that_is_stopped_with_the_daemon_is_a_reboot_into_the_previous_system() {
+    let first = generation("first", "true");
+    let mut world = World::starting_with(first);
+    let mut host = world.boot();
+    let system = settled(&host);
+    without_watchdog(&host);
+
+    host.close_gate("switch-to-configuration-test");
+    let good = generation("good", "true again");
+    let commit = world.server().repository().publish(&good);
+    host.wait_for_gate("switch-to-configuration-test", DEADLINE);
+    host.signal_daemon("STOP");
+    host.open_gate("switch-to-configuration-test");
+    host.wait_until("the new system runs", DEADLINE, |host| {
+        host.running_system() != system
+    });
+    host.run(&["systemctl", "kill", "--signal=STOP", "dbus.service"])
+        .must_succeed();
+    host.wait_until("the guardian reboots", GUARDIAN_DEADLINE, |host| {
+        !record(host)["stage"]["rebooting"].is_null()
+    });
+    host.wait_for_reboot();
+    let status = ended_as(&host, &commit, "rolled-back-by-reboot");
+    assert_eq!(status["last"]["failure"]["code"], "guardian-fired");
+    is_well(&host, &system);
+    let record = record(&host);
+    assert_eq!(record["wanted_by"], "deadline", "{record:#}");
+}
+
+#[test]
+fn a_guardian_that_is_killed_on_the_way_is_started_again() {
+    let first = generation("first", "true");
+    let mut world = World::starting_with(first);
+    let host = world.boot();
+    let system = settled(&host);
+
+    let bad = generation("bad", "false");
+    // The way back stands still in the middle of the previous system's switch.
+    host.close_gate("switch-to-configuration-test");
+    let commit = world.server().repository().publish(&bad);
+    host.wait_for_gate("switch-to-configuration-test", DEADLINE);
+    host.open_gate("switch-to-configuration-test");
+    host.close_gate("activate");
+    host.wait_for_gate("activate", DEADLINE);
+    host.open_gate("activate");
+    host.close_gate("switch-to-configuration-test");
+    host.wait_for_gate("switch-to-configuration-test", DEADLINE);
+    let kill = [
+        "systemctl",
+        "kill",
+        "--signal=KILL",
+        "deploy-flake-guardian.service",
+    ];
+    host.run(&kill).must_succeed();
+    host.open_gate("switch-to-configuration-test");
+    ended_as(&host, &commit, "rolled-back");
+    is_well(&host, &system);
+    assert_eq!(record(&host)["wanted_by"], "daemon");
 }

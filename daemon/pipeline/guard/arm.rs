@@ -212,8 +212,12 @@ pub(super) async fn clear(guard: &Guard<'_>) -> Result<(), Failure> {
         return Err(not_armed("a guardian is leading the host back"));
     }
     // Without the timer the service is unloaded, unless it failed.
-    guard.systemd.stop_and_reset(TIMER).await.map_err(deaf)?;
-    guard.systemd.stop_and_reset(SERVICE).await.map_err(deaf)
+    for unit in [TIMER, SERVICE] {
+        if guard.systemd.unit(unit).await.map_err(deaf)?.is_some() {
+            guard.systemd.stop_and_reset(unit).await.map_err(deaf)?;
+        }
+    }
+    Ok(())
 }
 
 fn deaf(error: SystemdError) -> Failure {
