@@ -26,6 +26,7 @@ mod invariants;
 mod guarding;
 mod following;
 mod racing;
+mod probing;
 mod losing;
 mod drifting;
 mod configuring;
