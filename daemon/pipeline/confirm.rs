@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use self::required::Required;
-use self::watch::{Heard, Probed, Seen, Verdict, Watch};
+use self::watch::{Heard, Probed, Seen, Symptom, Verdict, Watch};
 use super::git::Remote;
 use super::health::HostView;
 use super::step::Steps;
@@ -153,12 +153,28 @@ async fn poll_until_it_works(watched: Watched<'_>, told: mpsc::Sender<Heard>) ->
     loop {
         let polled = watched.remote.poll().await.map(drop);
         let works = polled.is_ok();
-        tell(&told, Heard::Polled(polled.map_err(|it| it.message))).await;
+        tell(&told, Heard::Polled(polled.map_err(|it| cannot_poll(&it)))).await;
         if works {
             return std::future::pending().await;
         }
         sleep(probe_interval(watched.health)).await;
     }
+}
+
+/// A remote that cannot be asked may be down by itself; a fetcher that cannot
+/// run or write is this system's doing.
+fn cannot_poll(failure: &Failure) -> Symptom {
+    let is_remote = [FailureCode::RemoteUnreachable, FailureCode::BranchMissing];
+    let code = if is_remote.contains(&failure.code) {
+        FailureCode::RemoteLost
+    } else {
+        FailureCode::UnhealthyAfterTest
+    };
+    let text = format!(
+        "expected this daemon to poll its remote, found: {}",
+        failure.message
+    );
+    Symptom::new(code, text)
 }
 
 /// Takes looks at the host.

@@ -55,8 +55,8 @@ pub(super) enum Heard {
     ProbeBegins,
     /// The probe ended.
     Probed(Probed),
-    /// This daemon asked its remote; why it could not.
-    Polled(Result<(), String>),
+    /// This daemon asked its remote; what is wrong if it could not.
+    Polled(Result<(), Symptom>),
 }
 
 /// What a look shows.
@@ -232,11 +232,11 @@ impl<'a> Watch<'a> {
 
     fn judge_network(&mut self, at: Duration) -> Option<Verdict> {
         match &self.phase {
-            Phase::Becoming { .. } if self.network.is_bad() => self.too_late(at),
-            Phase::Becoming { .. } => {
+            Phase::Becoming { .. } if self.network.was_good() => {
                 self.stay_if_good();
                 self.end_if_proven(at)
             }
+            Phase::Becoming { .. } => self.too_late(at),
             Phase::Staying { .. } if self.network.is_lost() => Some(self.did_not_stay()),
             Phase::Staying { .. } => self.end_if_proven(at),
         }

@@ -51,7 +51,10 @@ enum Poll {
     /// The remote did not answer before, or nobody knows.
     NotNeeded,
     /// It has not yet; how often in a row it could not, and why.
-    Due { failures: u32, why: Option<String> },
+    Due {
+        failures: u32,
+        symptom: Option<Symptom>,
+    },
     /// It could.
     Done,
 }
@@ -71,7 +74,7 @@ impl<'a> Network<'a> {
             poll: if was_reachable {
                 Poll::Due {
                     failures: 0,
-                    why: None,
+                    symptom: None,
                 }
             } else {
                 Poll::NotNeeded
@@ -111,13 +114,13 @@ impl<'a> Network<'a> {
     }
 
     /// Takes the end of a poll by this daemon. One is enough.
-    pub(super) fn end_poll(&mut self, polled: &Result<(), String>) {
+    pub(super) fn end_poll(&mut self, polled: &Result<(), Symptom>) {
         self.poll = match (&self.poll, polled) {
             (Poll::NotNeeded, _) => Poll::NotNeeded,
             (Poll::Done, _) | (Poll::Due { .. }, Ok(())) => Poll::Done,
-            (Poll::Due { failures, .. }, Err(why)) => Poll::Due {
+            (Poll::Due { failures, .. }, Err(symptom)) => Poll::Due {
                 failures: failures + 1,
-                why: Some(why.clone()),
+                symptom: Some(symptom.clone()),
             },
         };
     }
@@ -138,9 +141,9 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// Whether the last probe was bad.
-    pub(super) fn is_bad(&self) -> bool {
-        self.bad > 0
+    /// Whether the last probe was good, or there is none.
+    pub(super) fn was_good(&self) -> bool {
+        !self.has_probe || self.good > 0
     }
 
     /// Whether it was good and is not any more.
@@ -153,18 +156,20 @@ impl<'a> Network<'a> {
     /// probe that was begun before was good, and this daemon has polled.
     pub(super) fn is_proven(&self, end: Duration) -> bool {
         let is_awaited = self.begun_at.is_some_and(|begun_at| begun_at <= end);
-        let is_good = !self.has_probe || (self.good > 0 && !is_awaited);
+        let is_good = self.was_good() && (!self.has_probe || !is_awaited);
         is_good && !matches!(self.poll, Poll::Due { .. })
     }
 
     /// What is wrong.
     pub(super) fn symptoms(&self) -> Vec<Symptom> {
         let mut symptoms = self.symptoms.clone();
-        if let Poll::Due { why: Some(why), .. } = &self.poll
-            && !symptoms.iter().any(|it| it.code == FailureCode::RemoteLost)
+        if let Poll::Due {
+            symptom: Some(symptom),
+            ..
+        } = &self.poll
+            && !symptoms.iter().any(|it| it.code == symptom.code)
         {
-            let why = format!("this daemon cannot poll: {why}");
-            symptoms.push(symptom::remote_lost(&why));
+            symptoms.push(symptom.clone());
         }
         symptoms
     }

@@ -22,7 +22,8 @@ pub(in super::super) struct Symptom {
 }
 
 impl Symptom {
-    pub(super) fn new(code: FailureCode, text: impl Into<String>) -> Self {
+    /// A symptom in words.
+    pub(in super::super) fn new(code: FailureCode, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { code, text }
     }

@@ -519,6 +519,8 @@ fn a_probe_that_cannot_be_run_proves_nothing_and_not_for_ever() {
         5.. => deaf(),
     });
     assert_eq!(unhealthy(never, "cannot be looked at: no bus").0, 40);
+    let from_the_start = probe(&all_reachable(), |_| deaf());
+    assert_eq!(unhealthy(from_the_start, "within 30s").0, 30);
 }
 
 #[test]
@@ -532,14 +534,18 @@ fn a_remote_that_was_down_before_is_no_verdict() {
             Heard::Seen(good()),
             Heard::ProbeBegins,
             probed(remote_down()),
-            Heard::Polled(Err("refused".to_owned())),
+            Heard::Polled(Err(cannot_poll())),
         ]
     });
     assert_eq!(verdict, (10, Verdict::Healthy));
 }
 
+fn cannot_poll() -> Symptom {
+    Symptom::new(FailureCode::RemoteLost, "nobody there")
+}
+
 /// Everything is good but this daemon's own poll.
-fn poll(polled: impl Fn(u64) -> Option<Result<(), String>>) -> (u64, Verdict) {
+fn poll(polled: impl Fn(u64) -> Option<Result<(), Symptom>>) -> (u64, Verdict) {
     hear(&all_reachable(), |second| {
         let mut heard = vec![Heard::Seen(good()), Heard::ProbeBegins, probed(report())];
         heard.extend(polled(second).map(Heard::Polled));
@@ -549,8 +555,8 @@ fn poll(polled: impl Fn(u64) -> Option<Result<(), String>>) -> (u64, Verdict) {
 
 #[test]
 fn a_daemon_that_cannot_poll_is_none_to_keep() {
-    let refused = || Some(Err("refused".to_owned()));
-    let (second, code, _) = unhealthy_because(poll(|_| refused()), "cannot poll: refused");
+    let refused = || Some(Err(cannot_poll()));
+    let (second, code, _) = unhealthy_because(poll(|_| refused()), "nobody there");
     assert_eq!(code, FailureCode::RemoteLost);
     assert!((4..6).contains(&second), "{second}");
     let never = poll(|_| None);
