@@ -143,6 +143,7 @@ fn every_file_that_the_documentation_links_to_is_there() {
         ("README.md", ""),
         ("docs/architecture.md", "docs/"),
         ("docs/configuration.md", "docs/"),
+        ("docs/health.md", "docs/"),
         ("docs/decisions/README.md", "docs/decisions/"),
     ] {
         let text = file(name);

@@ -16,12 +16,12 @@ use crate::testbed::world::World;
 
 const LEDGER: &str = "/var/lib/deploy-flake/ledger";
 
-/// A generation whose daemon has these windows, and deadlines that can be waited for.
+/// A generation whose daemon has this window, and deadlines that can be waited for.
 fn generation(label: &str, confirm_window: &str) -> Generation {
     let url = git_url();
     Generation::new(label).daemon_config(&format!(
         "[[remote]]\nurl = \"{url}\"\npoll_interval = \"1s\"\n\n[health]\nconfirm_window = \"{confirm_window}\"\n\
-         probe_deadline = \"6s\"\n\n[deadlines]\npoll = \"2s\"\nprobe = \"4s\"\n"
+         probe_deadline = \"6s\"\nignore_units = [\"ignored.service\"]\n\n[deadlines]\npoll = \"2s\"\nprobe = \"4s\"\n"
     ))
 }
 
@@ -170,4 +170,15 @@ fn a_closure_whose_own_health_check_fails_is_not_kept() {
     let message = text(&failure["message"]);
     assert!(message.contains("probe health-check"), "{message}");
     assert!(message.contains("no web"), "{message}");
+}
+
+#[test]
+fn a_unit_that_is_ignored_does_not_fail_the_activation_that_starts_it() {
+    let mut world = World::starting_with(generation("first", "2s"));
+    let host = world.boot();
+    settled(&host);
+    let second = generation("second", "2s").one_shot("ignored.service", "/usr/bin/false");
+    let commit = world.server().repository().publish(&second);
+    deployed(&host, &commit);
+    assert_eq!(host.state(), "degraded");
 }
