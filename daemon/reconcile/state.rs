@@ -350,6 +350,10 @@ pub enum Report {
 }
 
 /// Something to be done, always for one deployment.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a decision has a handful of them, for an instant"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Let go the unit of a step whose result is known.
