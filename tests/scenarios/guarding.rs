@@ -14,11 +14,11 @@ use crate::testbed::world::World;
 /// What the guardian did last, on disk.
 const RECORD: &str = "/var/lib/deploy-flake/rollback.json";
 
-/// The guardian acts a minute after it was armed with these: most of that is for the new system's daemon.
+/// The guardian acts 73 s after it was armed with these: half of that is for the new system's daemon.
 const SHORT: &str = "[health]\nconfirm_window = \"1s\"\nprobe_deadline = \"1s\"\n\
-    [deadlines]\nactivate = \"5s\"\nprobe = \"1s\"\nrollback = \"30s\"\nrollback_health = \"20s\"";
+    [deadlines]\nactivate = \"20s\"\nprobe = \"1s\"\nrollback = \"30s\"\nrollback_health = \"20s\"";
 
-/// Longer than that minute and what follows.
+/// Longer than that and what follows.
 const GUARDIAN_DEADLINE: Duration = Duration::from_secs(150);
 
 /// A host with a service of its own, whose generations name what that runs.
