@@ -30,6 +30,7 @@ use crate::model::health::Baseline;
 use crate::model::policy::Health;
 use crate::model::stage::{Confirmation, UnitStep};
 use crate::model::system::Toplevel;
+use crate::model::text::{LINE_LIMIT, one_line};
 use crate::store::token;
 
 /// At least so many looks make up a confirm window.
@@ -142,8 +143,18 @@ async fn probed(watched: Watched<'_>) -> Probed {
     match probe::run(steps, view, watched.id, toplevel, watched.probe_deadline).await {
         Ok(Some(report)) => Probed::Seen(report),
         Ok(None) => Probed::NoProbe,
-        Err(failure) if failure.code == FailureCode::ProbeFailed => Probed::Broken(failure.message),
+        Err(failure) if failure.code == FailureCode::ProbeFailed => {
+            Probed::Broken(with_last_words(&failure))
+        }
         Err(failure) => Probed::Unreadable(failure.message),
+    }
+}
+
+/// The message, and the line with which the program ended.
+fn with_last_words(failure: &Failure) -> String {
+    match failure.detail.lines().last() {
+        Some(words) => format!("{} ({})", failure.message, one_line(words, LINE_LIMIT)),
+        None => failure.message.clone(),
     }
 }
 
