@@ -7,6 +7,7 @@
 //! that sees none tells the daemon not to substitute.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub async fn build(
     reserve: u64,
     deadline: Duration,
 ) -> Result<Toplevel, BuildFailure> {
-    has_room(steps, id, reserve)
+    has_room(steps, id, derivation, reserve)
         .await
         .map_err(BuildFailure::Failed)?;
     let plan = StepPlan {
@@ -63,13 +64,30 @@ pub async fn build(
     })
 }
 
-/// What an earlier daemon began, had its room; what it used of it since is no
-/// reason to throw the result away.
-async fn has_room(steps: &Steps, id: &DeploymentId, reserve: u64) -> Result<(), Failure> {
-    if steps.has_unit(UnitStep::Build, id).await? {
+/// Whether there is room, where something is going to be built: a host that is
+/// what it should be says so on a full disk, too. What an earlier daemon began,
+/// had its room; what it used of it since is no reason to throw it away.
+async fn has_room(
+    steps: &Steps,
+    id: &DeploymentId,
+    derivation: &Derivation,
+    reserve: u64,
+) -> Result<(), Failure> {
+    let text = fs::read_to_string(derivation.path().as_path()).unwrap_or_default();
+    let is_built = output(&text).is_some_and(|path| Path::new(path).exists());
+    if is_built || steps.has_unit(UnitStep::Build, id).await? {
         return Ok(());
     }
     room::for_build(Path::new("/"), reserve)
+}
+
+/// The path of the output `out` in the text of a derivation, which begins with
+/// its outputs; None where only the build tells it.
+fn output(derivation: &str) -> Option<&str> {
+    let outputs = derivation.strip_prefix("Derive([")?.split(']').next()?;
+    let (_, rest) = outputs.split_once("(\"out\",\"")?;
+    let path = rest.split('"').next()?;
+    path.starts_with('/').then_some(path)
 }
 
 fn command(nix: &Path, derivation: &Derivation) -> Vec<String> {
@@ -176,6 +194,23 @@ mod tests {
         StorePath::try_from(DERIVATION.to_owned())
             .and_then(Derivation::try_from)
             .expect("a good path")
+    }
+
+    #[test]
+    fn the_output_is_read_from_the_derivation() {
+        let known = format!("Derive([(\"out\",\"{OUTPUT}\",\"\",\"\")],[],[],\"x\",\"/bin/sh\")");
+        let second = format!(
+            "Derive([(\"doc\",\"/nix/store/d\",\"\",\"\"),(\"out\",\"{OUTPUT}\",\"\",\"\")],[])"
+        );
+        for (text, expected) in [
+            (&*known, Some(OUTPUT)),
+            (&second, Some(OUTPUT)),
+            ("Derive([(\"out\",\"\",\"r:sha256\",\"\")],[])", None),
+            ("Derive([],[(\"out\",\"/x\")])", None),
+            ("", None),
+        ] {
+            assert_eq!(output(text), expected, "{text}");
+        }
     }
 
     fn failed(end: StepEnd, tail: &str) -> (FailureCode, FailureClass) {
