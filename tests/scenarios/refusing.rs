@@ -10,6 +10,8 @@ mod purity;
 mod build;
 mod health;
 mod checks;
+mod guarding_closures;
+mod making_room;
 mod activation;
 mod halfway;
 mod reboot;
@@ -54,6 +56,8 @@ enum Settings {
     Hurried,
     /// With every policy other than its default.
     Lenient,
+    /// As ordinary, with keys at the top and tables at the end.
+    With(&'static str, &'static str),
 }
 
 impl Settings {
@@ -66,7 +70,11 @@ impl Settings {
             Self::Hurried => daemon_config(
                 "",
                 "[health]\nconfirm_window = \"4s\"\nprobe_deadline = \"20s\"\n[deadlines]\npoll = \"2s\"\n\
-                 evaluate = \"6s\"\nbuild = \"4s\"\ncheck = \"2s\"\npre_switch_check = \"3s\"\nactivate = \"8s\"",
+                 evaluate = \"6s\"\nbuild = \"4s\"\ncheck = \"2s\"\npre_switch_check = \"3s\"\nactivate = \"8s\"\nlock = \"2s\"",
+            ),
+            Self::With(top, tables) => daemon_config(
+                top,
+                &format!("[health]\nconfirm_window = \"1s\"\nprobe_deadline = \"20s\"\n{tables}"),
             ),
             Self::Lenient => daemon_config(
                 "on_reboot_required = \"boot\"\npre_activate_check = \"etc/checks/first\"",

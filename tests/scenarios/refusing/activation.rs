@@ -3,6 +3,7 @@
 use std::fs;
 
 use deploy_flake::model::failure::FailureCode;
+use deploy_flake::report::failures;
 
 use super::{Scene, Settings, refused, says, shows, up_to};
 use crate::refusing::common::SOON;
@@ -57,38 +58,81 @@ fn a_test_that_refuses_before_it_changes_anything_is_refused() {
 }
 
 #[test]
-fn a_switch_by_somebody_else_is_waited_for() {
-    let mut scene = Scene::new(Settings::Ordinary);
+fn a_switch_by_somebody_else_is_waited_for_before_anything_runs() {
+    let mut scene = Scene::new(Settings::Hurried);
     scene.hold_lock();
     let good = scene.generation("good");
     let commit = scene.publish(&good);
-    let ran = up_to("switch-to-configuration-check");
-    let end = refused(FailureCode::LockHeld, "transient", ran);
-    says(&scene.ends(&commit, &end), "exit status 11");
-    scene.host.wait_until("it is tried again", SOON, |host| {
-        host.tally_of("switch-to-configuration-check") >= 2
-    });
+    let end = refused(FailureCode::LockHeld, "transient", up_to("build"));
+    says(&scene.ends(&commit, &end), "somebody else has held");
     scene.let_go_of_lock();
     scene.deploys(&commit);
     scene.deploys_a_good_commit();
 }
 
 #[test]
-fn a_switch_by_somebody_else_just_before_the_test_is_waited_for() {
+fn a_short_switch_by_somebody_else_delays_a_deployment_and_nothing_more() {
     let mut scene = Scene::new(Settings::Ordinary);
-    scene.host.close_gate("switch-to-configuration-test");
+    scene.hold_lock();
     let good = scene.generation("good");
     let commit = scene.publish(&good);
-    scene
-        .host
-        .wait_for_gate("switch-to-configuration-test", SOON);
-    scene.hold_lock();
-    scene.host.open_gate("switch-to-configuration-test");
-    let ran = up_to("switch-to-configuration-test");
-    let end = refused(FailureCode::LockHeld, "transient", ran);
-    says(&scene.ends(&commit, &end), "exit status 11");
+    let waits = "it waits with a built system";
+    scene.host.wait_for_status(waits, SOON, |status| {
+        status["phase"]["name"] == "inspecting"
+    });
     scene.let_go_of_lock();
     scene.deploys(&commit);
+    let held = failures::entry(FailureCode::LockHeld).message_id;
+    let entries = scene.host.journal(&[&format!("MESSAGE_ID={held}")]);
+    assert_eq!(entries.len(), 0, "{entries:#?}");
+}
+
+#[test]
+fn a_switch_by_somebody_else_just_before_check_or_test_is_waited_for() {
+    let mut scene = Scene::new(Settings::Hurried);
+    for (label, step) in [
+        ("first", "switch-to-configuration-check"),
+        ("second", "switch-to-configuration-test"),
+    ] {
+        scene.host.close_gate(step);
+        let good = scene.generation(label);
+        let commit = scene.publish(&good);
+        scene.host.wait_for_gate(step, SOON);
+        scene.hold_lock();
+        scene.host.open_gate(step);
+        let end = refused(FailureCode::LockHeld, "transient", up_to(step));
+        says(&scene.ends(&commit, &end), "exit status 11");
+        scene.let_go_of_lock();
+        scene.deploys(&commit);
+    }
+    scene.deploys_a_good_commit();
+}
+
+#[test]
+fn a_switch_by_somebody_else_while_the_boot_entry_is_written_is_no_failure_of_the_system() {
+    let mut scene = Scene::new(Settings::Ordinary);
+    let step = "switch-to-configuration-boot";
+    scene.host.close_gate(step);
+    let good = scene.generation("good");
+    let commit = scene.publish(&good);
+    scene.host.wait_for_gate(step, SOON);
+    scene.hold_lock();
+    scene.host.open_gate(step);
+    let said = "_SYSTEMD_UNIT=deploy-flake.service";
+    scene.host.wait_until("the daemon waits", SOON, |host| {
+        !host
+            .journal(&[said, "--grep=the switch lock is held"])
+            .is_empty()
+    });
+    scene.let_go_of_lock();
+    scene.deploys(&commit);
+    let ran = scene.ran();
+    let boots = ran.iter().filter(|line| *line == step).count();
+    assert_eq!(boots, 2, "once in vain, once well: {ran:?}");
+    let tests = ran
+        .iter()
+        .filter(|line| *line == "switch-to-configuration-test");
+    assert_eq!(tests.count(), 1, "{ran:?}");
     scene.deploys_a_good_commit();
 }
 

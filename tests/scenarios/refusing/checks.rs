@@ -91,7 +91,7 @@ fn a_check_that_asks_for_later_is_asked_again() {
     let check = "[ -e /run/now ] || { echo 'not while it is busy' >&2; exit 75; }";
     let later = scene.generation("later").with("selfCheck", check);
     let commit = scene.publish(&later);
-    let end = refused(FailureCode::CheckRefused, "transient", &SELF_CHECK);
+    let end = refused(FailureCode::CheckPostponed, "transient", &SELF_CHECK);
     shows(&scene.ends(&commit, &end), "not while it is busy");
     scene.host.wait_until("it is asked again", SOON, |host| {
         host.tally_of("pre-activate-safety-checks") >= 3
