@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::deployment::{Deployment, Outcome};
-use crate::model::failure::{Failure, FailureCode};
+use crate::model::failure::{Failure, FailureClass, FailureCode};
 use crate::model::policy::Settings;
 use crate::model::revision::CommitId;
 use crate::model::system::Toplevel;
@@ -86,7 +86,7 @@ impl Quarantine {
             | Outcome::RolledBackByReboot(failure)
             | Outcome::RollbackFailed(failure) => (failure, None),
             Outcome::Failed(failure) if failure.code == FailureCode::Interrupted => (failure, None),
-            Outcome::Refused(failure) if is_its_own_check(failure.code) => {
+            Outcome::Refused(failure) if is_its_own_check(failure) => {
                 (failure, Some(deployment.settings.clone()))
             }
             Outcome::Refused(_)
@@ -107,13 +107,14 @@ impl Quarantine {
 }
 
 /// Whether the closure itself said no.
-fn is_its_own_check(code: FailureCode) -> bool {
-    [
+fn is_its_own_check(failure: &Failure) -> bool {
+    let checks = [
         FailureCode::CheckRefused,
         FailureCode::CheckTimeout,
         FailureCode::ActivationRefused,
-    ]
-    .contains(&code)
+    ];
+    // A check that somebody ended has said nothing.
+    failure.class == FailureClass::Deterministic && checks.contains(&failure.code)
 }
 
 /// Why a quarantined toplevel is refused.

@@ -30,7 +30,9 @@ pub(super) fn guardian_deadline(deadlines: &Deadlines, health: &Health) -> Durat
         REPLACEMENT,
         health.probe_deadline,
         health.confirm_window,
-        // The last probe may begin at the end of the window.
+        // One probe may be under way when the host becomes healthy, and the last
+        // one may begin at the end of the window.
+        deadlines.probe,
         deadlines.probe,
     ];
     let sum = guarded.into_iter().fold(Duration::ZERO, |sum, part| {
@@ -85,13 +87,13 @@ mod tests {
     #[test]
     fn it_is_the_sum_of_what_it_guards_and_a_margin() {
         let (activate, probe_deadline, confirm_window, probe) = (900, 300, 60, 30);
-        let guarded = activate + 10 + 30 + probe_deadline + confirm_window + probe;
+        let guarded = activate + 10 + 30 + probe_deadline + confirm_window + 2 * probe;
         let found = guardian_deadline(
             &deadlines(activate, probe),
             &health(probe_deadline, confirm_window),
         );
         assert_eq!(found, seconds(guarded) + seconds(guarded) / 10);
         let short = guardian_deadline(&deadlines(1, 1), &health(1, 1));
-        assert_eq!(short, seconds(1 + 10 + 30 + 1 + 1 + 1 + 10));
+        assert_eq!(short, seconds(1 + 10 + 30 + 1 + 1 + 2 + 10));
     }
 }
