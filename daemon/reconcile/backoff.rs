@@ -36,6 +36,7 @@ pub fn retry_after(attempts: u32, interval: Duration, now: Timestamp, random: u6
     let wait = fraction(full, 500, 1000, random);
     Retry {
         attempts,
+        out_of_memory: 0,
         not_before: now.saturating_add(wait).unwrap_or(Timestamp::MAX),
     }
 }
@@ -82,6 +83,7 @@ mod tests {
     fn a_retry_beyond_the_cap_is_due_because_the_clock_was_set() {
         let retry = |second| Retry {
             attempts: 1,
+            out_of_memory: 0,
             not_before: at(second),
         };
         assert!(is_due(&retry(100), at(100)));

@@ -293,6 +293,7 @@ mod tests {
     fn waits_for_its_time_or_for_an_operator(mut state: State) {
         state.retry = Some(Retry {
             attempts: 1,
+            out_of_memory: 0,
             not_before: now(150).wall,
         });
         let mut look = look(Some(1), observed(0));
@@ -302,6 +303,7 @@ mod tests {
         look.demand = Demand::Time;
         state.retry = Some(Retry {
             attempts: 1,
+            out_of_memory: 0,
             not_before: now(100).wall,
         });
         assert_eq!(decided(&state, &look), deploy(1, Cause::Retry));

@@ -47,6 +47,9 @@ pub struct State {
 pub struct Retry {
     /// Failed attempts in a row.
     pub attempts: u32,
+    /// How often in a row memory ran out.
+    #[serde(default)]
+    pub out_of_memory: u32,
     /// Not before this; wall clock, because it must outlive a reboot.
     pub not_before: Timestamp,
 }

@@ -6,8 +6,11 @@
 use super::super::backoff;
 use super::super::state::{Context, Effect, Phase, Retry, State, Step};
 use crate::model::deployment::{Deployment, Finished, Outcome};
-use crate::model::failure::FailureClass;
+use crate::model::failure::{FailureClass, FailureCode};
 use crate::model::system::Toplevel;
+
+/// How often in a row memory may run out for one candidate.
+const MOST_OUT_OF_MEMORY: u32 = 3;
 
 /// Ends a deployment and rests.
 pub(in super::super) fn finish(
@@ -18,6 +21,7 @@ pub(in super::super) fn finish(
     release: Option<Effect>,
     context: &Context<'_>,
 ) -> Step {
+    let outcome = unless_hungry(&state, &deployment, outcome);
     if matches!(outcome, Outcome::Deployed | Outcome::Unchanged) {
         state.known_broken.clear();
     }
@@ -40,6 +44,42 @@ pub(in super::super) fn finish(
     }
 }
 
+/// A candidate for which memory ran out again and again needs more than there
+/// is: it waits for a new commit, or for an operator.
+fn unless_hungry(state: &State, deployment: &Deployment, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Refused(mut failure)
+            if failure.code == FailureCode::OutOfMemory
+                && hungry_before(state, deployment) + 1 >= MOST_OUT_OF_MEMORY =>
+        {
+            failure.class = FailureClass::Deterministic;
+            failure.hint = format!(
+                "Memory ran out {MOST_OUT_OF_MEMORY} times in a row, so this commit is not tried \
+                 again by itself. Make it need less, give the host more, or build it elsewhere and \
+                 substitute; then push a commit or run `deploy-flake retry`."
+            );
+            Outcome::Refused(failure)
+        }
+        other @ (Outcome::Deployed
+        | Outcome::Unchanged
+        | Outcome::Refused(_)
+        | Outcome::Failed(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RolledBackByReboot(_)
+        | Outcome::RollbackFailed(_)
+        | Outcome::Inconclusive(_)
+        | Outcome::RebootRequired { .. }
+        | Outcome::Superseded
+        | Outcome::Overridden(_)) => other,
+    }
+}
+
+/// How often in a row memory ran out for this candidate before.
+fn hungry_before(state: &State, deployment: &Deployment) -> u32 {
+    let before = state.retry.as_ref().filter(|_| is_same(state, deployment));
+    before.map_or(0, |retry| retry.out_of_memory)
+}
+
 fn next_retry(
     state: &State,
     deployment: &Deployment,
@@ -47,12 +87,17 @@ fn next_retry(
     context: &Context<'_>,
 ) -> Option<Retry> {
     let again = |attempts| {
-        Some(backoff::retry_after(
+        let mut retry = backoff::retry_after(
             attempts,
             context.policy.poll_interval,
             context.now.wall,
             context.random,
-        ))
+        );
+        let code = outcome.failure().map(|failure| failure.code);
+        if code == Some(FailureCode::OutOfMemory) {
+            retry.out_of_memory = hungry_before(state, deployment) + 1;
+        }
+        Some(retry)
     };
     let is_held = matches!(
         outcome,
@@ -69,10 +114,14 @@ fn next_retry(
 
 /// How often this candidate failed in a row before.
 fn failed_before(state: &State, deployment: &Deployment) -> u32 {
-    let same_candidate = state
+    let before = state.retry.as_ref().filter(|_| is_same(state, deployment));
+    before.map_or(0, |retry| retry.attempts)
+}
+
+/// Whether the deployment before was of the same candidate.
+fn is_same(state: &State, deployment: &Deployment) -> bool {
+    state
         .last
         .as_ref()
-        .is_some_and(|last| last.deployment.candidate == deployment.candidate);
-    let before = state.retry.as_ref().filter(|_| same_candidate);
-    before.map_or(0, |retry| retry.attempts)
+        .is_some_and(|last| last.deployment.candidate == deployment.candidate)
 }

@@ -590,6 +590,26 @@ fn a_newer_commit_waits_once_the_host_is_touched() {
 }
 
 #[test]
+fn a_commit_for_which_memory_runs_out_three_times_waits_for_another() {
+    let mut story = Story::begin();
+    for (index, is_retried) in [true, true, false].into_iter().enumerate() {
+        if index > 0 {
+            story.feed(Event::Looked(Look {
+                head: Some(commit(1)),
+                observed: observed(0),
+                demand: Demand::Look,
+            }));
+        }
+        story.report(Report::Imported(Ok(())));
+        story.report(Report::Evaluated(Err(failure(FailureCode::OutOfMemory))));
+        assert_eq!(story.failure_code(), Some(FailureCode::OutOfMemory));
+        assert_eq!(story.state.retry.is_some(), is_retried, "after {index}");
+    }
+    story.look(1);
+    assert_eq!(story.state.phase, Phase::Resting);
+}
+
+#[test]
 fn a_late_or_foreign_completion_is_stale() {
     let mut story = Story::begin();
     let before = story.state.clone();

@@ -8,6 +8,7 @@ fn state(attempts: u32) -> State {
     State {
         retry: Some(Retry {
             attempts,
+            out_of_memory: 0,
             not_before: jiff::Timestamp::UNIX_EPOCH,
         }),
         ..State::default()
