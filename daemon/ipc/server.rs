@@ -5,8 +5,10 @@
 //! before the daemon's loop has.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
 use zbus::fdo::{self, DBusProxy};
 use zbus::message::Header;
 use zbus::object_server::InterfaceRef;
@@ -42,16 +44,13 @@ pub struct State {
     pub condition: String,
 }
 
-/// Why the daemon cannot be called.
+/// The object could not be put on the connection.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The object could not be put on the connection.
-    #[error("put {PATH} on the bus")]
-    Object(#[source] zbus::Error),
-    /// The name could not be had: another daemon, or no policy that allows it.
-    #[error("take the name {NAME} on the bus")]
-    Name(#[source] zbus::Error),
-}
+#[error("put {PATH} on the bus")]
+pub struct ServeError(#[source] zbus::Error);
+
+/// Between two requests for a name that the bus refused.
+const NAME_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The object on the bus, until the connection ends.
 pub struct Server {
@@ -62,6 +61,10 @@ pub struct Server {
 impl Server {
     /// Puts the object on the connection, then takes the name: whoever sees
     /// the name can call.
+    ///
+    /// A bus that refuses the name does not keep the host from following: a
+    /// policy that is wrong could otherwise never be mended by a commit. Nobody
+    /// can call until the bus lets us have it.
     pub async fn start(
         connection: &Connection,
         requests: mpsc::Sender<Request>,
@@ -72,15 +75,15 @@ impl Server {
             state: state.clone(),
         };
         let objects = connection.object_server();
-        objects
-            .at(PATH, control)
-            .await
-            .map_err(ServeError::Object)?;
-        let object = objects.interface(PATH).await.map_err(ServeError::Object)?;
-        connection
-            .request_name(NAME)
-            .await
-            .map_err(ServeError::Name)?;
+        objects.at(PATH, control).await.map_err(ServeError)?;
+        let object = objects.interface(PATH).await.map_err(ServeError)?;
+        if let Err(error) = connection.request_name(NAME).await {
+            tracing::warn!(
+                %error,
+                "the bus refuses the daemon's name; nobody can trigger it until it does not"
+            );
+            tokio::spawn(take_name_later(connection.clone()));
+        }
         Ok(Self { object, state })
     }
 
@@ -100,6 +103,16 @@ impl Server {
             }
         }
     }
+}
+
+/// Asks for the name until the bus gives it; the bus reads its policy again by
+/// itself. Ends with the daemon.
+async fn take_name_later(connection: Connection) {
+    while let Err(error) = connection.request_name(NAME).await {
+        tracing::debug!(%error, "the bus still refuses the daemon's name");
+        sleep(NAME_INTERVAL).await;
+    }
+    tracing::info!("the bus gave the daemon its name");
 }
 
 /// The interface.
