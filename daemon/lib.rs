@@ -6,14 +6,18 @@
 //! ```text
 //! remote ──poll──▶ commit ──import──▶ our own copy ──evaluate──▶ derivation
 //!   derivation ──build──▶ toplevel ──root──▶ held by root, its own output
-//!   toplevel ──host healthy? closure switchable? entry readable?──▶
-//!   ──the closure's own checks──▶ ──`test`──▶ running
-//!   running ──healthy for the whole confirm window──▶ confirmed
-//!   confirmed ──profile, `boot`, read back──▶ boot entry: deployed
+//!   toplevel ──host healthy? guards? room? entry readable?──▶
+//!   ──the closure's own checks──▶ ──guardian armed, and read back──▶
+//!   ──`test`──▶ running ──the new system's daemon takes over──▶
+//!   running ──as healthy as before, for the whole confirm window──▶ confirmed
+//!   confirmed ──the verdict claimed──▶ ──profile, `boot`, read back──▶
+//!   boot entry ──guardian disarmed──▶ deployed
+//!
+//!   anything wrong once it is armed ──▶ the previous system runs again
 //! ```
 //!
-//! That order is the product. Nothing after a failed step runs, and until the
-//! last step a reboot is a rollback.
+//! That order is the product. Nothing after a failed step runs but the way
+//! back, and until the last step a reboot is a rollback.
 //!
 //! # Who does what
 //!
@@ -27,14 +31,19 @@
 //!                                ├─▶ snapshot, bus, journal     ▼
 //!                                │                        transient units: import,
 //!  status, trigger ◀─────────────┘                        evaluate, build (own user);
+//!                                                         probe (no rights at all);
 //!                                                         root, check, test, profile,
 //!                                                         boot, restore (root)
+//!
+//!  guardian (root, from the previous system): armed before `test`; the token
+//!  says whether daemon or guardian was first, and whoever was second obeys
 //! ```
 //!
 //! The daemon has no capabilities and no network. Everything privileged, heavy
 //! or hostile runs in a unit of its own, with a deadline, and goes on without
 //! the daemon: whichever daemon comes next knows the unit by its description
-//! and reads its result.
+//! and reads its result. The guardian needs neither the daemon, nor the bus, nor
+//! the new system.
 //!
 //! # The modules, in the order in which data flows
 //!

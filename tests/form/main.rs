@@ -228,15 +228,29 @@ fn names(cell: &str) -> Vec<String> {
         .collect()
 }
 
-/// `a::b` for each `crate::a::b` in code, or `a` where no second name follows.
+/// `a::b` for each `crate::a::b` in code, `a::b` and `a::c` for each `crate::a::{b, c}` on one line, or `a` where no
+/// second name follows.
 fn used_modules(code: &str) -> Vec<String> {
-    let is_path = |c: char| c.is_ascii_lowercase() || c == '_' || c == ':';
     code.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| line.split("crate::").skip(1))
-        .map(|rest| rest.chars().take_while(|&c| is_path(c)).collect::<String>())
-        .map(|path| path.trim_end_matches(':').to_owned())
+        .flat_map(paths)
         .collect()
+}
+
+fn paths(rest: &str) -> Vec<String> {
+    let is_path = |c: &char| c.is_ascii_lowercase() || *c == '_' || *c == ':';
+    let path: String = rest.chars().take_while(is_path).collect();
+    let path = path.trim_end_matches(':');
+    let group = rest[path.len()..].strip_prefix("::{");
+    match group.and_then(|group| group.split_once('}')) {
+        Some((names, _)) if !path.contains("::") => names
+            .split(',')
+            .map(|name| name.split_whitespace().next().unwrap_or_default())
+            .map(|name| format!("{path}::{name}"))
+            .collect(),
+        Some(_) | None => vec![path.to_owned()],
+    }
 }
 
 fn is_within(used: &str, allowed: &str) -> bool {

@@ -26,6 +26,7 @@ use testbed::generation::Generation;
 use testbed::host::Host;
 use testbed::leftovers;
 use testbed::repository::CommitId;
+use testbed::sabotage::Sabotage;
 use testbed::world::World;
 
 /// For a whole deployment; it takes a few seconds.
@@ -79,13 +80,26 @@ fn play(screen: &Screen, world: &mut World, host: &Host) {
     screen.scene("git push: a bad commit, whose own check says no");
     let check = "echo 'the database is being migrated, not now' >&2; exit 1";
     let bad = web("bad-commit", "This is never seen.").with("selfCheck", check);
-    let commit = deploy(screen, journal, world, &bad, "refused");
+    deploy(screen, journal, world, &bad, "refused");
+    shown(screen, host);
+
+    screen.scene("git push: a commit that takes the host's own network down");
+    let page = web("cut-off", "Nobody out there will see this.");
+    let commit = deploy(
+        screen,
+        journal,
+        world,
+        &Sabotage::NetworkDown.spoil(page),
+        "rolled-back",
+    );
     shown(screen, host);
 
     screen.scene("What the daemon says of it");
-    host.wait_for_status("the refusal is told", DEADLINE, |status| {
+    host.wait_for_status("the way back is told", DEADLINE, |status| {
         status["last"]["commit"] == commit.0 && status["phase"]["name"] == "resting"
     });
+    let answers = if host.answers_ssh() { "yes" } else { "no" };
+    screen.fact("ssh from outside", answers);
     screen.command(host, "deploy-flake status");
     screen.command(
         host,
