@@ -18,7 +18,8 @@ use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::system::Observed;
 use crate::pipeline::Stages;
-use crate::reconcile::state::{Effect, Event, Report, Work};
+use crate::reconcile::effect::{Effect, Work};
+use crate::reconcile::event::{Event, Report};
 
 /// How soon after a call that failed its cause, a lost connection, shows.
 const LOSS_GRACE: Duration = Duration::from_secs(1);

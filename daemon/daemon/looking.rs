@@ -16,7 +16,7 @@ use crate::model::failure::{Failure, FailureCode};
 use crate::model::policy::Deadlines;
 use crate::model::revision::CommitId;
 use crate::model::system::Observed;
-use crate::reconcile::state::Demand;
+use crate::reconcile::event::Demand;
 use crate::store::snapshot;
 
 /// How soon the daemon looks again while the host itself is busy.

@@ -18,8 +18,9 @@ use crate::ipc::server;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::CommitId;
 use crate::reconcile::condition::{Condition, Surroundings, condition};
+use crate::reconcile::phase::Phase;
 use crate::reconcile::quarantine::Quarantined;
-use crate::reconcile::state::{Phase, State};
+use crate::reconcile::state::State;
 use crate::report::{notify, story, words};
 use crate::store::snapshot::{self, ConditionState, PhaseName, Snapshot};
 

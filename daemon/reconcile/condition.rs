@@ -3,8 +3,9 @@
 //! In: the state and what is known of remote and host. Out: a [`Condition`].
 //! Must not: word it for people; `report` does.
 
+use super::phase::Phase;
 use super::select;
-use super::state::{Phase, State};
+use super::state::State;
 use crate::model::deployment::Outcome;
 use crate::model::failure::{Failure, FailureClass};
 use crate::model::system::{Observed, Toplevel};

@@ -4,6 +4,9 @@
 //! the effects that are due. Must not: do I/O, await, read a clock, log, or
 //! fail; failures are events here.
 
+pub mod phase;
+pub mod event;
+pub mod effect;
 pub mod state;
 pub mod permission;
 pub mod quarantine;

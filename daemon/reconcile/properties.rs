@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::effect::{Effect, Work};
+use super::event::{Demand, Event, Look, Report};
 use super::fixtures::{commit, derivation, failure, observed, policy, toplevel};
 use super::permission::BootPermission;
+use super::phase::Phase;
 use super::recover;
-use super::state::{Context, Demand, Effect, Event, Look, Phase, Report, State, Step, Work};
+use super::state::{Context, State, Step};
 use super::step::step;
 use crate::model::deployment::{DeploymentId, Outcome, System};
 use crate::model::failure::FailureCode;

@@ -8,9 +8,11 @@
 //! adopting, so what still runs is waited for and what ended is read. After a
 //! reboot no unit of ours is left, and the world says how far it came.
 
+use super::effect::Effect;
 use super::permission::BootPermission;
+use super::phase::{AfterDisarm, AfterRestore, Phase, Reboot};
 use super::quarantine::Quarantined;
-use super::state::{AfterDisarm, AfterRestore, Context, Effect, Phase, Reboot, State, Step};
+use super::state::{Context, State, Step};
 use super::step::{finish, guardian_fired};
 use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};

@@ -4,7 +4,8 @@
 //! start anything; `step` does.
 
 use super::backoff;
-use super::state::{Context, Demand, Look, State};
+use super::event::{Demand, Look};
+use super::state::{Context, State};
 use crate::model::deployment::{Cause, Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass};
 use crate::model::policy::{OnDrift, OnRebootRequired};

@@ -13,7 +13,8 @@ use crate::model::deployment::{Cause, Deployment, DeploymentId, Finished, Outcom
 use crate::model::revision::Branch;
 use crate::model::system::Observed;
 use crate::reconcile::condition::Condition;
-use crate::reconcile::state::{Phase, State};
+use crate::reconcile::phase::Phase;
+use crate::reconcile::state::State;
 
 /// Tells what a decision changed. `took`: how long the phase before lasted.
 pub fn tell(branch: &Branch, before: &State, after: &State, took: Duration) {

@@ -1,7 +1,8 @@
 //! Where each phase goes on.
 
+use super::super::effect::Work;
 use super::super::fixtures::*;
-use super::super::state::{Way, Work};
+use super::super::phase::Way;
 use super::*;
 use crate::model::deployment::DeploymentId;
 use crate::model::deployment::Finished;

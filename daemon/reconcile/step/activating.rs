@@ -5,8 +5,10 @@
 //! the claim ended. Out: the boot entry's permission, or the way back. Must
 //! not: end a deployment while the guardian is armed.
 
+use super::super::effect::Effect;
 use super::super::permission::{BootPermission, BootWithoutTest, Confirmed};
-use super::super::state::{AfterDisarm, Context, Effect, Phase, Reboot, State, Step};
+use super::super::phase::{AfterDisarm, Phase, Reboot};
+use super::super::state::{Context, State, Step};
 use super::checking::override_by;
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};

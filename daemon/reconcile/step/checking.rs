@@ -3,8 +3,10 @@
 //! In: what inspection and checks found. Out: the way, or an end that left the
 //! host untouched. Must not: activate; nothing is armed yet.
 
+use super::super::effect::Effect;
 use super::super::permission::{BootPermission, BootWithoutTest};
-use super::super::state::{Context, Effect, Phase, State, Step, Way};
+use super::super::phase::{Phase, Way};
+use super::super::state::{Context, State, Step};
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};

@@ -1,9 +1,11 @@
 //! From a confirmed system to its boot entry, or back: entry, profile, and the
 //! running system.
 
+use super::super::effect::Effect;
 use super::super::permission::BootPermission;
+use super::super::phase::{AfterDisarm, AfterRestore, Phase, Reboot};
 use super::super::recover::{MOST_INTERRUPTIONS, too_often};
-use super::super::state::{AfterDisarm, AfterRestore, Context, Effect, Phase, Reboot, State, Step};
+use super::super::state::{Context, State, Step};
 use super::activating::{Activation, disarm, roll_back};
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};

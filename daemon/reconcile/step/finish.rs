@@ -4,7 +4,9 @@
 //! the next one; the next look does.
 
 use super::super::backoff;
-use super::super::state::{Context, Effect, Phase, Retry, State, Step};
+use super::super::effect::Effect;
+use super::super::phase::Phase;
+use super::super::state::{Context, Retry, State, Step};
 use crate::model::deployment::{Deployment, Finished, Outcome};
 use crate::model::failure::{FailureClass, FailureCode};
 use crate::model::system::Toplevel;

@@ -18,7 +18,10 @@ mod tests;
 use self::activating::Activation;
 pub(super) use self::activating::guardian_fired;
 pub(super) use self::finish::finish;
-use super::state::{Context, Effect, Event, Phase, Report, State, Step};
+use super::effect::Effect;
+use super::event::{Event, Report};
+use super::phase::Phase;
+use super::state::{Context, State, Step};
 use crate::model::deployment::{Deployment, DeploymentId, System};
 use crate::model::health::Baseline;
 

@@ -1,7 +1,9 @@
 //! From the commit to a rooted toplevel: nothing on the host is touched.
 
+use super::super::effect::Effect;
+use super::super::phase::Phase;
 use super::super::quarantine;
-use super::super::state::{Context, Effect, Phase, State, Step};
+use super::super::state::{Context, State, Step};
 use super::{enter, finish::finish};
 use crate::model::deployment::{Cause, Deployment, Outcome, Resolved, System};
 use crate::model::failure::{Failure, FailureCode};

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::super::effect::Effect;
+use super::super::event::{Demand, Look};
+use super::super::phase::Phase;
 use super::super::select::{self, Decision};
-use super::super::state::{Context, Demand, Effect, Look, Phase, State, Step};
+use super::super::state::{Context, State, Step};
 use super::{enter, finish::finish, stale};
 use crate::model::deployment::{Cause, Deployment, Outcome, Resolved};
 use crate::model::failure::FailureCode;

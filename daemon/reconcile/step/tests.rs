@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::super::effect::{Effect, Work};
+use super::super::event::{Demand, Event, Look, Report};
 use super::super::fixtures::*;
-use super::super::state::{Context, Demand, Effect, Event, Look, Phase, Report, State, Step, Work};
+use super::super::phase::Phase;
+use super::super::state::{Context, State, Step};
 use super::step;
 use crate::model::deployment::{DeploymentId, Outcome};
 use crate::model::failure::{Failure, FailureCode};

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::model::failure::FailureCode;
-use crate::reconcile::state::{Phase, Retry};
+use crate::reconcile::phase::Phase;
+use crate::reconcile::state::Retry;
 
 fn state(attempts: u32) -> State {
     State {
