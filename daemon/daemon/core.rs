@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::looking::{Limits, Looking, look};
 use super::publisher::Publisher;
@@ -122,7 +122,7 @@ impl<S: Stages> Core<S> {
     /// Takes what a look saw.
     pub(super) fn look_ended(&mut self, seen: Seen) {
         let now = Instant::now();
-        let (head, observed) = match seen {
+        let (head, observed, is_outdated) = match seen {
             Seen::Busy(failure) => {
                 self.standing.busy = Some(failure);
                 self.looking.end_busy(now);
@@ -134,7 +134,11 @@ impl<S: Stages> Core<S> {
                 self.standing.busy = Some(failure);
                 return self.publish();
             }
-            Seen::Looked { head, observed } => (head, observed),
+            Seen::Looked {
+                head,
+                observed,
+                is_outdated,
+            } => (head, observed, is_outdated),
         };
         let wait = backoff::next_look(self.policy.poll_interval, random::bits());
         let demand = self.looking.end(now, wait);
@@ -146,6 +150,22 @@ impl<S: Stages> Core<S> {
             observed,
             demand,
         }));
+        // What was just decided comes first: it may bring another daemon still.
+        if is_outdated && self.state.phase == Phase::Resting && self.unsaved.is_none() {
+            self.give_way();
+        }
+    }
+
+    /// Has systemd start the daemon that the running system asks for.
+    fn give_way(&self) {
+        milestones::daemon_gives_way();
+        let stages = Arc::clone(&self.stages);
+        tokio::spawn(async move {
+            if let Err(failure) = stages.replace().await {
+                // The next look finds the same.
+                warn!(why = failure.message, "this daemon goes on");
+            }
+        });
     }
 
     /// Somebody wants a look now; returns its number.
@@ -179,7 +199,8 @@ impl<S: Stages> Core<S> {
         let seen = self.seen.clone();
         let limits = self.limits;
         tokio::spawn(async move {
-            let result = look(limits, stages.ready(), stages.poll(), stages.observe()).await;
+            let observe = async { (stages.observe().await, stages.is_outdated().await) };
+            let result = look(limits, stages.ready(), stages.poll(), observe).await;
             // Only a daemon that is going away has dropped the receiver.
             let _ = seen.send(result);
         });

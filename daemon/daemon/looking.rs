@@ -57,13 +57,14 @@ impl From<&Deadlines> for Limits {
 }
 
 /// Looks at host and remote; each part ends by its limit, so the whole does.
+/// `observe`: what the host is, and whether it asks for another daemon.
 /// A part that is given up may go on in a thread of its own: nobody can end a
 /// read from a file system that does not answer.
 pub(super) async fn look(
     limits: Limits,
     ready: impl Future<Output = Result<(), Failure>>,
     poll: impl Future<Output = Result<CommitId, Failure>>,
-    observe: impl Future<Output = Observed>,
+    observe: impl Future<Output = (Observed, bool)>,
 ) -> Seen {
     match timeout(limits.ready, ready).await {
         Err(_) => return hanging("systemd does not say whether the host is up", limits.ready),
@@ -73,11 +74,15 @@ pub(super) async fn look(
     let Ok(head) = timeout(limits.poll, poll).await else {
         return hanging("the fetcher neither answers nor ends", limits.poll);
     };
-    let Ok(observed) = timeout(limits.observe, observe).await else {
+    let Ok((observed, is_outdated)) = timeout(limits.observe, observe).await else {
         let what = "running system, profile or boot entry cannot be read to an end";
         return hanging(what, limits.observe);
     };
-    Seen::Looked { head, observed }
+    Seen::Looked {
+        head,
+        observed,
+        is_outdated,
+    }
 }
 
 fn hanging(what: &str, limit: Duration) -> Seen {
@@ -267,18 +272,30 @@ mod tests {
     #[tokio::test]
     async fn a_part_of_a_look_that_hangs_is_named_and_ends_the_look() {
         use std::future::{pending, ready};
-        let whole = look(LIMITS, ready(Ok(())), ready(no_answer()), ready(observed())).await;
+        let whole = look(
+            LIMITS,
+            ready(Ok(())),
+            ready(no_answer()),
+            ready((observed(), false)),
+        )
+        .await;
         assert!(
             matches!(whole, Seen::Looked { head: Err(_), .. }),
             "{whole:?}"
         );
         for (seen, named) in [
             (
-                look(LIMITS, pending(), ready(no_answer()), ready(observed())).await,
+                look(
+                    LIMITS,
+                    pending(),
+                    ready(no_answer()),
+                    ready((observed(), false)),
+                )
+                .await,
                 "systemd",
             ),
             (
-                look(LIMITS, ready(Ok(())), pending(), ready(observed())).await,
+                look(LIMITS, ready(Ok(())), pending(), ready((observed(), false))).await,
                 "the fetcher",
             ),
             (

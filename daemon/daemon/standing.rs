@@ -25,6 +25,8 @@ pub(super) enum Seen {
         head: Result<CommitId, Failure>,
         /// What the host is.
         observed: Observed,
+        /// Whether it asks for another daemon than this one.
+        is_outdated: bool,
     },
 }
 

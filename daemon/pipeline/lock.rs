@@ -90,6 +90,11 @@ async fn freed(root: &Path, until: Instant) -> bool {
     }
 }
 
+/// Whether somebody holds it, as far as that can be told.
+pub(crate) fn is_held(root: &Path) -> bool {
+    matches!(is_free(root), Ok(false))
+}
+
 /// Whether nobody holds it. A shared lock is refused as long as somebody has
 /// the exclusive one, and is given back before this returns.
 fn is_free(root: &Path) -> io::Result<bool> {

@@ -258,6 +258,14 @@ impl Stages for Machine {
         replace::replace(&self.systemd, &self.origin).await
     }
 
+    async fn is_outdated(&self) -> bool {
+        let origin = self.origin.clone();
+        let read = move || replace::is_outdated(&origin, Path::new(ROOT));
+        // As with `observe`.
+        let outdated = tokio::task::spawn_blocking(read).await;
+        outdated.expect("reading files does not panic, and nobody cancels it")
+    }
+
     async fn confirm(
         &self,
         id: &DeploymentId,

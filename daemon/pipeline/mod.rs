@@ -124,6 +124,10 @@ pub trait Stages: Send + Sync + 'static {
     /// the next daemon asks again, and is the one that was asked for.
     fn replace(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Whether the running system asks for another daemon than this one, and
+    /// nobody is switching the host meanwhile.
+    fn is_outdated(&self) -> impl Future<Output = bool> + Send;
+
     /// Watches the host's health through the confirm window, against what it
     /// was before.
     fn confirm(

@@ -6,7 +6,9 @@
 //! guardian is armed meanwhile.
 //!
 //! `switch-to-configuration` leaves the unit alone (`X-RestartIfChanged=false`):
-//! it must not be ended by the very activation that it watches over.
+//! it must not be ended by the very activation that it watches over. So one
+//! that somebody switched to by hand is not started either: this daemon sees
+//! that at its next look at rest, and gives way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
+use super::lock;
 use crate::host::systemd::Systemd;
 use crate::model::failure::{Failure, FailureCode};
 
@@ -75,6 +78,12 @@ fn drop_ins(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Whether the system asks for another daemon, and asks in full: in the middle
+/// of a switch, the unit that systemd has may still be the one before.
+pub(crate) fn is_outdated(origin: &Origin, root: &Path) -> bool {
+    !origin.is_current() && !lock::is_held(root)
+}
+
 /// Restarts this daemon if the system asks for another one; then it does not
 /// return in time to be heard.
 pub(crate) async fn replace(systemd: &Systemd, origin: &Origin) -> Result<(), Failure> {
@@ -97,6 +106,8 @@ fn not_replaced(why: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{FlockOperation, flock};
+
     use super::*;
 
     const CONFIGURATION: &str = "/etc/deploy-flake/config.toml";
@@ -123,6 +134,22 @@ mod tests {
             write(root.path(), changed, "another");
             assert!(!origin.is_current(), "{changed}");
         }
+    }
+
+    #[test]
+    fn a_daemon_is_not_outdated_before_the_switch_is_over() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        write(root.path(), "etc/systemd/system/deploy-flake.service", "a");
+        let origin = Origin::read(root.path(), Path::new(CONFIGURATION));
+        assert!(!is_outdated(&origin, root.path()));
+        let switch = "run/nixos/switch-to-configuration.lock";
+        write(root.path(), switch, "");
+        let switch = fs::File::open(root.path().join(switch)).expect("it is there");
+        flock(&switch, FlockOperation::LockExclusive).expect("nobody holds it");
+        write(root.path(), "etc/systemd/system/deploy-flake.service", "b");
+        assert!(!is_outdated(&origin, root.path()));
+        drop(switch);
+        assert!(is_outdated(&origin, root.path()));
     }
 
     #[test]

@@ -82,6 +82,8 @@ message_ids! {
     RETRY_ASKED = "8362e5f571c443309bed0ae379940162";
     /// Another daemon goes on with the deployment that brought it.
     DAEMON_REPLACED = "9760eb40be8e4875a94c08ac03a15204";
+    /// The running system asks for another daemon than this one.
+    DAEMON_GIVES_WAY = "210ee6fe6ed143afac16ff2dd8a65bc5";
     /// A look does not come to an end.
     LOOK_HANGS = "8b5595caacac4dd6baf893aaf20b209a";
     /// The journal did not take reports, and some are lost.
@@ -347,6 +349,15 @@ pub fn daemon_replaced(id: &DeploymentId, commit: &CommitId) {
         df_commit = %commit,
         df_version = env!("CARGO_PKG_VERSION"),
         "the daemon was replaced in the middle of the deployment, which goes on"
+    );
+}
+
+/// Somebody switched to a system with another daemon, or other settings for it.
+pub fn daemon_gives_way() {
+    info!(
+        message_id = DAEMON_GIVES_WAY,
+        df_version = env!("CARGO_PKG_VERSION"),
+        "the running system has another daemon or other settings for it: this one gives way"
     );
 }
 
