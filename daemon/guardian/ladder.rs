@@ -18,7 +18,9 @@ use crate::host::clock;
 use crate::model::policy::OnFailedRollback;
 use crate::model::rollback::{RollbackPlan, RollbackRecord, RollbackStage, Verdict, WantedBy};
 use crate::model::system::{BootId, Toplevel};
-use crate::store::{plan, record as records, token};
+use crate::store::plan;
+use crate::store::record as records;
+use crate::store::token;
 
 /// How long the rungs may take without a plan: the defaults of the
 /// configuration.

@@ -23,7 +23,9 @@ use crate::model::health::Reachability;
 use crate::model::policy::OnFailedRollback;
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict};
 use crate::model::stage::{Rollback, RollbackEnd};
-use crate::store::{plan, record, token};
+use crate::store::plan;
+use crate::store::record;
+use crate::store::token;
 
 /// How often a guardian is started that ended without having led back: it was
 /// killed, or its program is damaged.

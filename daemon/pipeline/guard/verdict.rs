@@ -16,7 +16,9 @@ use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::rollback::Verdict;
 use crate::model::system::Toplevel;
-use crate::store::{plan, record, token};
+use crate::store::plan;
+use crate::store::record;
+use crate::store::token;
 
 /// How long a guardian that has done its work may take to end.
 const ENDING: Duration = Duration::from_secs(60);
