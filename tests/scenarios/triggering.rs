@@ -1,6 +1,7 @@
 //! `deploy-flake trigger`: who may, and what its exit code says. The daemon asks its remote once an hour by itself, so
 //! whatever happens was triggered.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -27,6 +28,43 @@ pub(crate) fn next(label: &str) -> Generation {
 
 fn trigger(host: &Host, more: &[&str]) -> Output {
     host.run(&[&["deploy-flake", "trigger"], more].concat())
+}
+
+/// The phases that a scenario holds until they were told; shorter ones may pass between two glances.
+const HELD: [&str; 3] = [
+    "building the system",
+    "activating the system",
+    "watching the host's health",
+];
+
+/// The system is not healthy before the scenario says so.
+const WATCHED: &str =
+    "\n[[probe]]\nname = \"watched\"\ncommand = [\"/usr/bin/test\", \"-e\", \"/run/watched\"]\n";
+
+/// Triggers and waits, and lets each of the held phases go on only once whoever waits was told of it.
+#[track_caller]
+fn trigger_through_every_phase(host: &Host) -> Output {
+    for gate in ["build", "activate"] {
+        host.close_gate(gate);
+    }
+    let wait = "deploy-flake trigger --wait > /run/told; code=$?; cat /run/told; exit $code";
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| host.shell(wait));
+        let is_told = |words| {
+            host.wait_until(words, DEADLINE, |host| {
+                let told = fs::read_to_string(host.path("/run/told"));
+                told.is_ok_and(|told| told.contains(words))
+            });
+        };
+        let [building, activating, watching] = HELD;
+        is_told(building);
+        host.open_gate("build");
+        is_told(activating);
+        host.open_gate("activate");
+        is_told(watching);
+        fs::write(host.path("/run/watched"), "").expect("a running host");
+        waiting.join().expect("it does not panic")
+    })
 }
 
 #[test]
@@ -70,20 +108,19 @@ fn waiting_ends_with_0_when_deployed_or_there_already() {
     assert_eq!(there.code, Some(0), "{there}");
     assert!(there.stdout.contains("converged: "), "{there}");
 
-    world.server().repository().publish(&next("second"));
-    let deployed = trigger(&host, &["--wait"]);
+    let watched = format!("{}{WATCHED}", patient());
+    world
+        .server()
+        .repository()
+        .publish(&next("second").daemon_config(&watched));
+    let deployed = trigger_through_every_phase(&host);
     assert_eq!(deployed.code, Some(0), "{deployed}");
     let lines: Vec<&str> = deployed.stdout.lines().collect();
     assert!(
         lines[0].starts_with("the daemon looks at its remote"),
         "{deployed}"
     );
-    // Short phases may pass between two glances; these take longer.
-    for phase in [
-        "building the system",
-        "activating the system",
-        "watching the host's health",
-    ] {
+    for phase in HELD {
         let told = lines.iter().filter(|line| line.contains(phase)).count();
         assert_eq!(told, 1, "{phase} in {deployed}");
     }

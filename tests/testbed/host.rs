@@ -157,7 +157,7 @@ impl Host {
         serde_json::from_slice(&text).unwrap_or(Value::Null)
     }
 
-    /// Waits for something to be true of the snapshot, and returns it.
+    /// Waits for something to be true of the snapshot, and returns the one of which it was: the next may be another.
     #[track_caller]
     pub fn wait_for_status(
         &self,
@@ -165,8 +165,11 @@ impl Host {
         deadline: Duration,
         is_true: impl Fn(&Value) -> bool,
     ) -> Value {
-        let seen = poll_until(deadline, || is_true(&self.status()));
-        let status = self.status();
+        let mut status = Value::Null;
+        let seen = poll_until(deadline, || {
+            status = self.status();
+            is_true(&status)
+        });
         assert!(
             seen,
             "not true within {deadline:?}: {description}\nstatus: {status:#}"

@@ -70,7 +70,7 @@ fn a_service_that_fails_after_the_test_is_seen_before_the_boot_entry_is_written(
         .wait_for_status("it is being confirmed", SOON, |status| {
             status["phase"]["name"] == "confirming"
         });
-    scene.host.run(&["touch", "/run/fail"]).must_succeed();
+    fs::write(scene.host.path("/run/fail"), "").expect("a running host");
     let ran = and_back("activate");
     let end = rolled_back(FailureCode::UnhealthyAfterTest, &ran);
     let failure = scene.ends_half_way(&commit, &end);
