@@ -39,7 +39,8 @@ impl Seen {
         broken.extend(self.an_unexplained_disagreement());
         broken.extend((!self.answers_ssh).then(|| "I3: nobody can log in by ssh".to_owned()));
         broken.extend(self.an_act_at_rest());
-        // I6 (nothing that failed is activated again by itself) belongs here: `acts` and `status` have what it needs.
+        broken.extend(self.a_failure_that_is_not_held(new));
+        broken.extend(self.a_second_activation(new));
         // I8 (what an operator did meanwhile is not undone) belongs here: `systems` then is what the operator made.
         broken
     }
@@ -80,6 +81,27 @@ impl Seen {
         let is_explained = condition["state"] != "converged" && says_why;
         let is_well = (agree && is_desired) || is_explained;
         (!is_well).then(|| format!("I2: {:?} is not explained by {condition}", self.systems))
+    }
+
+    /// I6: a system that was led back from is remembered as one that failed.
+    fn a_failure_that_is_not_held(&self, new: &str) -> Option<String> {
+        let held = self.status["quarantine"].as_array();
+        let is_held = held.is_some_and(|held| held.iter().any(|it| it["toplevel"] == new));
+        (self.was_led_back() && !is_held)
+            .then(|| format!("I6: {new} failed and is not in {held:#?}"))
+    }
+
+    /// I6: it was activated once.
+    fn a_second_activation(&self, new: &str) -> Option<String> {
+        let test = format!("switch-to-configuration-test {new}");
+        let times = self.acts[1].iter().filter(|act| **act == test).count();
+        (self.was_led_back() && times > 1).then(|| format!("I6: {new} was tested {times} times"))
+    }
+
+    fn was_led_back(&self) -> bool {
+        let ends = ["rolled-back", "rolled-back-by-reboot", "rollback-failed"];
+        let outcome = self.status["last"]["outcome"].as_str();
+        outcome.is_some_and(|outcome| ends.contains(&outcome))
     }
 
     /// I7: a second look changes nothing.
@@ -165,6 +187,13 @@ mod tests {
             ..good.clone()
         };
         breaks(&lost, Expected::New, &["I3"]);
+        let mut failed = seen(["old", "old", "old"], "failed");
+        failed.status["last"] = json!({ "outcome": "rolled-back" });
+        breaks(&failed, Expected::Old, &["I6"]);
+        failed.status["quarantine"] = json!([{ "toplevel": "new" }]);
+        breaks(&failed, Expected::Old, &[]);
+        failed.acts = [(); 2].map(|()| vec!["switch-to-configuration-test new".into(); 2]);
+        breaks(&failed, Expected::Old, &["I6"]);
         let mut again = good;
         again.acts[1].push("test new".into());
         breaks(&again, Expected::New, &["I7"]);

@@ -44,3 +44,8 @@ mod dying_neighbours;
 mod dying_rebooted;
 mod dying_ledger;
 mod dying_rights;
+mod surviving;
+mod surviving_scene;
+mod surviving_table;
+mod surviving_daemons;
+mod surviving_guards;

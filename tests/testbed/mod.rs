@@ -12,7 +12,7 @@
 //!                                       └─ Client      where an operator sits
 //! ```
 
-mod cache;
+pub mod cache;
 mod cgroup;
 pub mod child;
 pub mod client;
