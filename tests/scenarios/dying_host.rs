@@ -33,6 +33,10 @@ const GATES: &str = "/var/lib/testbed/gates";
 /// The programs that steps run and that have no hook of their own.
 const PROGRAMS: [&str; 4] = ["git", "nix", "nix-env", "nix-store"];
 
+/// Units that a deployment starts as often as it looks, or has armed anew after a death: they change nothing on the
+/// host. What the timer may start, the guardian itself, is not among them.
+const MANY_TIMES: [&str; 2] = ["deploy-flake-probe.service", "deploy-flake-guardian.timer"];
+
 /// Stands before such a program: holds a step's unit until the gate of its name is opened. It writes nothing, for
 /// most of these units may not.
 const WRAPPER: &str = "#!/bin/sh
@@ -248,7 +252,10 @@ impl Scene {
         let system = self.host.running_system();
         let tally = self.host.tally().split_off(before);
         let entries = self.host.journal(&["_PID=1", "SYSLOG_IDENTIFIER=systemd"]);
-        let messages = entries.iter().filter_map(|entry| entry["MESSAGE"].as_str());
+        let messages = entries
+            .iter()
+            .filter(|entry| !MANY_TIMES.iter().any(|unit| entry["UNIT"] == *unit))
+            .filter_map(|entry| entry["MESSAGE"].as_str());
         let is_told = |message: &&str| {
             let told = ["Starting ", "Finished ", "Failed "];
             message.contains(id) && told.iter().any(|start| message.starts_with(start))
