@@ -14,5 +14,5 @@ pub use bus::{Systemd, SystemdError};
 pub use state::{ActiveState, ExitCode, SystemState, UnitStatus};
 pub use timer::{TimerStatus, TransientTimer};
 pub use transient::{
-    AtShutdown, CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit,
+    AtShutdown, CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit, WhenKilled,
 };

@@ -15,6 +15,13 @@ use super::proxies::Property;
 /// killed as a whole cgroup.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How soon a unit that was killed comes back.
+const COMEBACK_PAUSE: Duration = Duration::from_secs(1);
+
+/// So often it may be started in so much time.
+const COMEBACKS: u32 = 10;
+const COMEBACK_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
 /// A unit without a file, started over the bus.
 #[derive(Debug)]
 pub struct TransientUnit {
@@ -56,6 +63,8 @@ pub struct TransientUnit {
     pub at_shutdown: AtShutdown,
     /// Whether it makes cgroups of its own below its own.
     pub delegate: bool,
+    /// What follows when somebody kills it.
+    pub when_killed: WhenKilled,
 }
 
 /// What a shutdown does to a unit.
@@ -66,6 +75,15 @@ pub enum AtShutdown {
     /// It goes on until the last processes are killed: it may be what brought
     /// the shutdown about, and has to see it through.
     GoesOn,
+}
+
+/// What follows when a unit is killed: not stopped, and not ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenKilled {
+    /// It has failed.
+    Fails,
+    /// It is started again, a few times.
+    ComesBack,
 }
 
 /// What becomes of a unit when its commands end.
@@ -142,6 +160,7 @@ impl TransientUnit {
             memory_max: None,
             at_shutdown: AtShutdown::Stopped,
             delegate: false,
+            when_killed: WhenKilled::Fails,
         }
     }
 
@@ -185,6 +204,10 @@ impl TransientUnit {
         }
         if self.delegate {
             properties.push(("Delegate", true.into()));
+        }
+        match self.when_killed {
+            WhenKilled::Fails => {}
+            WhenKilled::ComesBack => properties.extend(comeback()),
         }
         match self.kind {
             Kind::OneShot => {
@@ -297,6 +320,17 @@ fn microseconds<'a>(duration: Duration) -> Variant<'a> {
         .into()
 }
 
+/// Started again by PID 1, whoever else is gone; but one that dies at once,
+/// again and again, has failed.
+fn comeback() -> Vec<Property<'static>> {
+    vec![
+        ("Restart", "on-abnormal".into()),
+        ("RestartUSec", microseconds(COMEBACK_PAUSE)),
+        ("StartLimitIntervalUSec", microseconds(COMEBACK_INTERVAL)),
+        ("StartLimitBurst", COMEBACKS.into()),
+    ]
+}
+
 /// What works inside a container, too, and leaves Nix and git whole.
 fn strict_sandbox() -> Vec<Property<'static>> {
     vec![
@@ -406,6 +440,19 @@ mod tests {
         let properties = by_name(&unit);
         assert_eq!(properties["DefaultDependencies"], Variant::from(false));
         assert_eq!(properties["Delegate"], Variant::from(true));
+    }
+
+    #[test]
+    fn only_what_comes_back_is_started_again_and_not_for_ever() {
+        let mut unit = unit();
+        assert!(!by_name(&unit).contains_key("Restart"));
+        unit.when_killed = WhenKilled::ComesBack;
+        let properties = by_name(&unit);
+        // Not after an exit status of its own, however bad.
+        assert_eq!(properties["Restart"], Variant::from("on-abnormal"));
+        assert_eq!(properties["StartLimitBurst"], Variant::from(COMEBACKS));
+        let needed = COMEBACK_PAUSE * COMEBACKS;
+        assert!(COMEBACK_INTERVAL > needed, "the limit is reached");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::guardian::orders::Orders;
-use crate::host::systemd::{AtShutdown, Kind, TransientTimer, TransientUnit};
+use crate::host::systemd::{AtShutdown, Kind, TransientTimer, TransientUnit, WhenKilled};
 use crate::model::deployment::DeploymentId;
 
 /// The service: the guardian itself.
@@ -58,6 +58,8 @@ pub(super) fn service(orders: &Orders, program: &Path, path_variable: &str) -> T
     unit.at_shutdown = AtShutdown::GoesOn;
     // What it runs is ended at its deadline as a cgroup.
     unit.delegate = true;
+    // It may have ended the daemon, who otherwise would start it again.
+    unit.when_killed = WhenKilled::ComesBack;
     unit
 }
 
