@@ -50,6 +50,21 @@ pub fn remove(id: &DeploymentId) -> io::Result<()> {
     }
 }
 
+/// Whose plans are there.
+pub fn found() -> Vec<DeploymentId> {
+    found_in(Path::new(token::DIRECTORY))
+}
+
+fn found_in(directory: &Path) -> Vec<DeploymentId> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let ids = names.filter_map(|name| {
+        let id = name.strip_prefix("plan.")?.strip_suffix(".json")?;
+        Some(DeploymentId(id.to_owned()))
+    });
+    ids.collect()
+}
+
 fn write_to(path: &Path, plan: &RollbackPlan) -> io::Result<()> {
     let bytes = serde_json::to_vec(plan)?;
     if let Some(directory) = path.parent() {
@@ -127,6 +142,17 @@ mod tests {
         };
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().expect("not the root")), 0o700);
+    }
+
+    #[test]
+    fn plans_are_found_by_their_deployment() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        assert_eq!(found_in(&directory.path().join("none")), []);
+        let plan = plan();
+        let name = format!("plan.{}.json", plan.deployment);
+        write_to(&directory.path().join(name), &plan).expect("writable");
+        fs::write(directory.path().join("token.x"), "").expect("writable");
+        assert_eq!(found_in(directory.path()), [plan.deployment]);
     }
 
     #[test]

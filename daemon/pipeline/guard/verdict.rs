@@ -72,7 +72,13 @@ pub(crate) async fn dismiss(guard: &Guard<'_>, id: &DeploymentId) {
             return;
         }
     }
-    for removed in [plan::remove(id), token::remove(id), record::settle(id)] {
+    forget(id);
+}
+
+/// Removes what the guardian was armed with. The plan goes last: it says that
+/// the rest may be there, too.
+fn forget(id: &DeploymentId) {
+    for removed in [token::remove(id), record::settle(id), plan::remove(id)] {
         warn_if_failed(id, removed);
     }
 }
@@ -107,6 +113,12 @@ pub(crate) async fn sweep(
     running: Option<&Toplevel>,
 ) {
     let Some(id) = armed_for(guard).await else {
+        if is_nobody_armed(guard).await {
+            // A daemon that was killed in the middle of letting go.
+            let over = plan::found().into_iter();
+            over.filter(|id| current != Some(id))
+                .for_each(|id| forget(&id));
+        }
         return;
     };
     if current == Some(&id) {
@@ -119,6 +131,16 @@ pub(crate) async fn sweep(
         // and nobody else would lead back from it.
         warn!(%id, "a guardian of an unknown deployment is left to its deadline");
     }
+}
+
+/// Whether PID 1 says so, and not merely nothing.
+async fn is_nobody_armed(guard: &Guard<'_>) -> bool {
+    for unit in [TIMER, SERVICE] {
+        if !matches!(guard.systemd.unit(unit).await, Ok(None)) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether nothing of a deployment that we know nothing of is undecided.
