@@ -14,7 +14,7 @@ use super::phase::{AfterDisarm, AfterRestore, Phase, Reboot};
 use super::quarantine::Quarantined;
 use super::state::{Context, State, Step};
 use super::step::{finish, guardian_fired};
-use crate::model::deployment::{Deployment, Outcome, System};
+use crate::model::deployment::{Deployment, Finished, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict};
@@ -36,6 +36,8 @@ pub struct World {
 
 /// Finds where to go on.
 pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
+    // First: what ends below knows nothing of what came before it.
+    remember(&mut state, world);
     let rebooted = state
         .phase
         .deployment()
@@ -51,7 +53,6 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
     } else if world.verdict == Some(Verdict::RollBack) {
         state.phase = obeying(state.phase);
     }
-    remember(&mut state, world);
     let work = state.work().map(|(id, work)| Effect::Work(id, work));
     Step {
         state,
@@ -124,6 +125,10 @@ fn remember(state: &mut State, world: &World) {
     let current = state.phase.deployment().map(|deployment| &deployment.id);
     let last = state.last.as_ref().map(|last| &last.deployment.id);
     let is_known = current == Some(&record.deployment) || last == Some(&record.deployment);
+    // A ledger that was written since has learnt of it then, and may have
+    // learnt better: it may have been deployed after all.
+    let is_older = |last: &Finished| last.finished.wall >= record.at;
+    let is_known = is_known || state.last.as_ref().is_some_and(is_older);
     let stands = world.observed.is_all(&record.candidate);
     if is_known || stands || state.quarantine.contains(&record.candidate) {
         return;
@@ -196,6 +201,16 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
                 }
                 None => interrupted(state, here(deployment), system, observed, context),
             };
+        }
+        // The entry that could not be put back was booted: back from there.
+        Phase::RollingBack {
+            deployment,
+            system,
+            failure,
+            baseline,
+            reboot,
+        } if observed.running.as_ref() == Some(&system.toplevel) => {
+            back_from_its_entry(here(deployment), system, failure, baseline, reboot)
         }
         // Whoever took the host down: it is back where it was to be led.
         Phase::RollingBack {
@@ -284,6 +299,33 @@ fn led_back(
     let outcome = Outcome::RolledBackByReboot(failure);
     let toplevel = Some(system.toplevel);
     finish(state, deployment, toplevel, outcome, None, context).state
+}
+
+/// The host came up in the very system that it is led back from: profile and
+/// entry first, for until then a reboot leads astray.
+fn back_from_its_entry(
+    deployment: Deployment,
+    system: System,
+    failure: Failure,
+    baseline: Baseline,
+    reboot: Reboot,
+) -> Phase {
+    let previous = deployment.before.profile.clone();
+    match previous.filter(|previous| previous.toplevel != system.toplevel) {
+        Some(previous) => Phase::Restoring {
+            deployment,
+            system,
+            previous,
+            then: AfterRestore::RollBack(failure, baseline),
+        },
+        None => Phase::RollingBack {
+            deployment,
+            system,
+            failure,
+            baseline,
+            reboot,
+        },
+    }
 }
 
 fn without_guardian(

@@ -358,6 +358,32 @@ fn a_ledger_that_was_lost_still_knows_what_the_guardian_led_back_from() {
 }
 
 #[test]
+fn a_ledger_that_was_written_since_knows_better_than_the_record() {
+    let policy = policy();
+    let mut world = world(&observed(2));
+    let mut record = record(RollbackStage::RolledBack);
+    record.deployment = DeploymentId("the first try".to_owned());
+    world.record = Some(record);
+    for (finished, expected) in [(40, true), (60, false)] {
+        let state = State {
+            last: Some(Finished {
+                deployment: deployment(2),
+                toplevel: Some(toplevel(2)),
+                outcome: Outcome::Deployed,
+                finished: now(finished),
+            }),
+            ..State::default()
+        };
+        let state = recover(state, &world, &context(&policy, 100)).state;
+        let is_held = state.quarantine.contains(&toplevel(1));
+        assert_eq!(
+            is_held, expected,
+            "the record is of 50, the ledger of {finished}"
+        );
+    }
+}
+
+#[test]
 fn a_reboot_in_the_middle_of_a_rollback_has_rolled_back() {
     let phase = every_phase().pop().expect("there are some");
     assert_eq!(phase.name(), "rolling-back");
@@ -366,6 +392,17 @@ fn a_reboot_in_the_middle_of_a_rollback_has_rolled_back() {
     assert_eq!(last.outcome.as_str(), "rolled-back-by-reboot");
     let code = last.outcome.failure().map(|failure| failure.code);
     assert_eq!(code, Some(FailureCode::UnhealthyAfterTest));
+}
+
+#[test]
+fn a_reboot_into_what_is_led_back_from_restores_the_entry_first() {
+    let phase = every_phase().pop().expect("there are some");
+    let state = recovered(phase, &observed(1), 1).state;
+    let Phase::Restoring { previous, then, .. } = &state.phase else {
+        panic!("{:?}", state.phase);
+    };
+    assert_eq!(previous.toplevel, toplevel(0));
+    assert!(matches!(then, AfterRestore::RollBack(..)), "{then:?}");
 }
 
 #[test]
