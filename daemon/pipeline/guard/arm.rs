@@ -13,6 +13,7 @@ use super::Guard;
 use super::deadline::guardian_deadline;
 use super::program::{self, Programs};
 use super::unit::{SERVICE, TIMER, describe, service, timer};
+use super::verdict::undecided;
 use crate::guardian::orders::{Orders, REBOOT_PATIENCE};
 use crate::host::clock;
 use crate::host::systemd::{ActiveState, SystemdError, TimerStatus};
@@ -103,6 +104,9 @@ pub(crate) async fn arm(
         on_failure: guard.on_failed_rollback,
     };
     let programs = program::find(previous).map_err(not_armed)?;
+    if let Some(other) = undecided(guard, id, previous).await {
+        return Err(still_guarded(&other));
+    }
     clear(guard).await?;
     let armed = start_and_read_back(guard, &way, &programs, baseline).await;
     if armed.is_err()
@@ -222,6 +226,15 @@ pub(super) async fn clear(guard: &Guard<'_>) -> Result<(), Failure> {
 
 fn deaf(error: SystemdError) -> Failure {
     not_armed(format!("{:#}", anyhow::Error::new(error)))
+}
+
+/// Whoever armed anew would take an unconfirmed system for what has to be led
+/// back to.
+fn still_guarded(other: &DeploymentId) -> Failure {
+    not_armed(format!(
+        "the guardian of deployment {other}, of which the ledger knows nothing, has still to \
+         decide about the system that runs; at its deadline it leads back"
+    ))
 }
 
 fn not_armed(why: impl Into<String>) -> Failure {

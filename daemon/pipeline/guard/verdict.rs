@@ -15,6 +15,7 @@ use super::unit::{SERVICE, TIMER, described};
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::rollback::Verdict;
+use crate::model::stage::UnitStep;
 use crate::model::system::Toplevel;
 use crate::store::plan;
 use crate::store::record;
@@ -124,7 +125,7 @@ pub(crate) async fn sweep(
     if current == Some(&id) {
         return;
     }
-    if is_over(&id, running) {
+    if is_over(guard, &id, running).await {
         dismiss(guard, &id).await;
     } else {
         // The ledger was lost in the middle: what runs was never confirmed,
@@ -143,11 +144,39 @@ async fn is_nobody_armed(guard: &Guard<'_>) -> bool {
     true
 }
 
+/// Another deployment than this one, whose guardian is armed and has still to
+/// decide: the ledger that knew of it is lost.
+pub(super) async fn undecided(
+    guard: &Guard<'_>,
+    id: &DeploymentId,
+    running: &Toplevel,
+) -> Option<DeploymentId> {
+    let other = armed_for(guard).await.filter(|found| found != id)?;
+    let is_over = is_over(guard, &other, Some(running)).await;
+    (!is_over).then_some(other)
+}
+
 /// Whether nothing of a deployment that we know nothing of is undecided.
-fn is_over(id: &DeploymentId, running: Option<&Toplevel>) -> bool {
+async fn is_over(guard: &Guard<'_>, id: &DeploymentId, running: Option<&Toplevel>) -> bool {
     let is_recorded =
         record::read().is_some_and(|record| record.deployment == *id && record.stage.is_final());
     let runs_candidate =
         plan::read(&plan::path(id)).is_ok_and(|plan| Some(&plan.candidate) == running);
-    is_recorded || token::read(id) == Some(Verdict::Commit) || !runs_candidate
+    if is_recorded || token::read(id) == Some(Verdict::Commit) {
+        return true;
+    }
+    // Its last act is to link what runs: before, it may already be in pieces.
+    !runs_candidate && !is_activating(guard).await
+}
+
+/// Whether an activation goes on; so it may, where nobody can say.
+async fn is_activating(guard: &Guard<'_>) -> bool {
+    let unit = UnitStep::Test.unit();
+    match guard.systemd.unit(&unit).await {
+        Ok(found) => found.is_some_and(|found| !found.has_ended()),
+        Err(error) => {
+            warn!(unit, %error, "the activation cannot be looked at");
+            true
+        }
+    }
 }
