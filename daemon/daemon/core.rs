@@ -28,12 +28,17 @@ use crate::reconcile::phase::Phase;
 use crate::reconcile::recover::{World, recover};
 use crate::reconcile::state::{Context, State, Step};
 use crate::reconcile::step::step;
+use crate::reconcile::unsaved::way_back;
 use crate::report::{milestones, story};
 use crate::store::ledger::Ledger;
 use crate::store::{record, token};
 
 /// How soon a ledger that could not be written is tried again.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often in a row it may fail before a system that is being tested is led
+/// back from: a disk may be full for a moment.
+const MOST_SAVES: u32 = 3;
 
 /// State, and everything that is done with it.
 pub(super) struct Core<S> {
@@ -58,6 +63,8 @@ pub(super) struct Core<S> {
 struct Unsaved {
     step: Step,
     again_at: Instant,
+    /// How often it could not be saved.
+    times: u32,
 }
 
 /// What a core is made of.
@@ -214,7 +221,7 @@ impl<S: Stages> Core<S> {
     /// Tries once more to save what could not be saved.
     pub(super) fn save_again(&mut self) {
         if let Some(unsaved) = self.unsaved.take() {
-            self.commit(unsaved.step);
+            self.commit_again(unsaved.step, unsaved.times);
         }
     }
 
@@ -257,9 +264,14 @@ impl<S: Stages> Core<S> {
 
     /// Ledger before effect: what is not on disk does not happen.
     fn commit(&mut self, next: Step) {
+        self.commit_again(next, 0);
+    }
+
+    /// The same for a decision that could not be saved so many times.
+    fn commit_again(&mut self, next: Step, times: u32) {
         let changed = next.state != self.state;
         if changed && let Err(error) = self.ledger.save(&next.state) {
-            return self.postpone(next, &error);
+            return self.postpone(next, times + 1, &error);
         }
         self.standing.unsaved = None;
         if changed {
@@ -281,13 +293,21 @@ impl<S: Stages> Core<S> {
         }
     }
 
-    /// Nothing of a decision happens until it is on disk.
-    fn postpone(&mut self, step: Step, error: &std::io::Error) {
+    /// Nothing of a decision happens until it is on disk, but the way back.
+    fn postpone(&mut self, step: Step, times: u32, error: &std::io::Error) {
         error!(%error, "the ledger cannot be written; nothing is done until it can");
         self.standing.unsaved = Some(error.to_string());
+        if times == MOST_SAVES
+            && let Some(back) = way_back(&step.state)
+        {
+            error!("the system that is being tested is led back from");
+            // As its last act the guardian starts another daemon.
+            self.executor.perform(vec![back]);
+        }
         self.unsaved = Some(Unsaved {
             step,
             again_at: Instant::now() + SAVE_INTERVAL,
+            times,
         });
         self.publish();
     }

@@ -13,6 +13,7 @@ pub mod quarantine;
 pub mod select;
 pub mod step;
 pub mod recover;
+pub mod unsaved;
 pub mod backoff;
 pub mod condition;
 
