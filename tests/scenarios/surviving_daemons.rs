@@ -12,8 +12,11 @@ const ALLOW_REMOTE: &str = "[guards]\nallow = [\"remote\"]";
 fn survives(how: BrokenDaemon, tables: &str, code: &'static str) {
     let sabotage = Sabotage::DaemonBroken(how);
     let mut scene = Scene::new(sabotage, &format!("{SHORT}\n{tables}"));
+    let allowed = if tables.is_empty() { "" } else { ", allowed" };
+    let name = format!("{}{allowed}", sabotage.name());
     let outcome = "rolled-back";
-    scene.survives(sabotage, End { outcome, code });
+    scene.comes_back(sabotage, &name, End { outcome, code });
+    scene.deploys_a_good_commit();
 }
 
 #[test]
