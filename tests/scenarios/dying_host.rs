@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use deploy_flake::report::milestones;
 use serde_json::Value;
 
+use crate::common::{ended_as, nothing_is_left, text};
 use crate::dying_process::Process;
 use crate::dying_story::{Step, Story};
 use crate::testbed::generation::Generation;
@@ -27,7 +28,10 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 const TIGHT: Duration = Duration::from_micros(100);
 
 const UNIT: &str = "deploy-flake.service";
+pub(crate) const GUARDIAN: &str = "deploy-flake-guardian.service";
+const FETCHER: &str = "deploy-flake-fetcher.service";
 const LEDGER: &str = "/var/lib/deploy-flake/ledger";
+const RECORD: &str = "/var/lib/deploy-flake/rollback.json";
 const GATES: &str = "/var/lib/testbed/gates";
 
 /// The programs that steps run and that have no hook of their own.
@@ -118,6 +122,12 @@ impl Scene {
         self.world.server().repository().publish(&next)
     }
 
+    /// Publishes the next generation, with a service that fails in its activation.
+    pub(crate) fn publish_bad(&mut self) -> CommitId {
+        let bad = self.next().one_shot("failing.service", "false");
+        self.world.server().repository().publish(&bad)
+    }
+
     /// The daemon's process as it is now.
     pub(crate) fn daemon(&self) -> Process {
         Process::of(&self.host, self.property(UNIT, "MainPID"))
@@ -133,6 +143,12 @@ impl Scene {
         self.host
             .journal(&[&format!("MESSAGE_ID={message_id}")])
             .len()
+    }
+
+    /// The main process of a unit that runs.
+    #[track_caller]
+    pub(crate) fn process_of(&self, unit: &str) -> Process {
+        Process::of(&self.host, self.property(unit, "MainPID"))
     }
 
     /// A property of a unit, as `systemctl show` has it; empty while PID 1 cannot be asked.
@@ -172,7 +188,7 @@ impl Scene {
     #[track_caller]
     pub(crate) fn wait_until_ended(&self, unit: &str) {
         wait_until(&format!("{unit} has ended"), SOON, || {
-            self.property(unit, "SubState") == "exited"
+            matches!(&*self.property(unit, "SubState"), "exited" | "failed")
         });
     }
 
@@ -181,13 +197,29 @@ impl Scene {
         read_ledger(&self.host.path(LEDGER))
     }
 
+    /// What the guardian has left behind, if anything.
+    pub(crate) fn record(&self) -> Value {
+        let text = fs::read(self.host.path(RECORD)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or(Value::Null)
+    }
+
     /// Waits, as tightly as can be, until the ledger holds a phase.
     #[track_caller]
     pub(crate) fn wait_for_phase(&self, phase: &str) {
-        let path = self.host.path(LEDGER);
+        self.wait_tightly(phase, || self.is_in(phase));
+    }
+
+    /// Whether the ledger holds a phase.
+    pub(crate) fn is_in(&self, phase: &str) -> bool {
+        self.ledger()["phase"]["name"] == phase
+    }
+
+    /// Waits for something that lasts only an instant.
+    #[track_caller]
+    pub(crate) fn wait_tightly(&self, description: &str, is_true: impl Fn() -> bool) {
         let give_up_at = Instant::now() + SOON;
-        while read_ledger(&path)["phase"]["name"] != phase {
-            assert!(Instant::now() < give_up_at, "the ledger never held {phase}");
+        while !is_true() {
+            assert!(Instant::now() < give_up_at, "never seen: {description}");
             thread::sleep(TIGHT);
         }
     }
@@ -219,6 +251,19 @@ impl Scene {
         id.expect("a deployment has an id").to_owned()
     }
 
+    /// Waits until the commit has failed in this way and the host is at rest in the system before, and that the failed
+    /// one is in quarantine; returns the deployment's id.
+    #[track_caller]
+    pub(crate) fn led_back(&self, commit: &CommitId, old: &str, outcome: &str) -> String {
+        let status = ended_as(&self.host, commit, outcome);
+        let failed = status["desired"]["toplevel"].clone();
+        let held = status["quarantine"].as_array();
+        let is_held = held.is_some_and(|held| held.iter().any(|it| it["toplevel"] == failed));
+        assert!(is_held, "{status:#}");
+        self.is_at_rest(old);
+        text(&status["last"]["deployment"])
+    }
+
     /// Running system, profile and default entry are one, and nothing of ours is left but the fetcher.
     #[track_caller]
     pub(crate) fn is_at_rest(&self, system: &str) {
@@ -228,21 +273,9 @@ impl Scene {
         assert_eq!(self.host.default_system(), running, "the default entry");
         assert_eq!(self.ledger()["phase"]["name"], "resting");
         // The last unit is let go after the end is in the ledger.
-        self.host.wait_until("no step is left", SOON, |host| {
-            let listed = host.run(&[
-                "systemctl",
-                "list-units",
-                "--all",
-                "--plain",
-                "--no-legend",
-                "deploy-flake-*",
-            ]);
-            let names = listed
-                .stdout
-                .lines()
-                .filter_map(|line| line.split(' ').next());
-            listed.code == Some(0) && names.eq(["deploy-flake-fetcher.service"])
-        });
+        nothing_is_left(&self.host);
+        let is_there = |_: &Host| !self.property(FETCHER, "MainPID").is_empty();
+        self.host.wait_until("there is a fetcher", SOON, is_there);
         let running = |host: &Host| host.state() == "running";
         self.host.wait_until("the system is well", SOON, running);
     }
@@ -250,6 +283,9 @@ impl Scene {
     /// What hooks and PID 1 tell of a deployment; `before`: how long the tally was.
     pub(crate) fn story(&self, id: &str, before: usize) -> Story {
         let system = self.host.running_system();
+        let asked_for = self.ledger()["last"]["toplevel"].clone();
+        // The same as what runs, unless it failed.
+        let asked_for = asked_for.as_str().unwrap_or("nothing").to_owned();
         let tally = self.host.tally().split_off(before);
         let entries = self.host.journal(&["_PID=1", "SYSLOG_IDENTIFIER=systemd"]);
         let messages = entries
@@ -267,6 +303,7 @@ impl Scene {
             hooks: tally
                 .iter()
                 .map(|line| line.replace(&system, "SYSTEM"))
+                .map(|line| line.replace(&asked_for, "FAILED"))
                 .collect(),
             steps: steps.collect(),
         }

@@ -53,6 +53,14 @@ impl Process {
         wait_until("the killed process is gone", SOON, || !self.lives());
     }
 
+    /// Kills it, if nobody else has, and waits until it is gone.
+    #[track_caller]
+    pub(crate) fn finish_off(&self) {
+        // It may be gone already.
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        wait_until("the killed process is gone", SOON, || !self.lives());
+    }
+
     /// Whether it is more than a zombie.
     pub(crate) fn lives(&self) -> bool {
         let stat = fs::read_to_string(self.directory().join("stat")).unwrap_or_default();

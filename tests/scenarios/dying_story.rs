@@ -44,6 +44,13 @@ pub(crate) const BOOT: Step = Step::new(
     "boot-loader",
 );
 
+/// The way back, held before the previous system's switch.
+pub(crate) const BACK: Step = Step::new(
+    "rolling-back",
+    "deploy-flake-guardian.service",
+    "switch-to-configuration-test",
+);
+
 /// What was done for one deployment, without what tells it from another.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Story {
