@@ -11,13 +11,9 @@ use crate::testbed::network::Address;
 /// No machine has it.
 const ANOTHER_MACHINE: &str = "00000000000000000000000000000bad";
 
-/// The repository that the host follows, by another name: whoever follows it goes on getting commits.
-fn elsewhere(top: &str) -> String {
-    format!(
-        "{top}\n[[remote]]\nurl = \"http://{}/git/infrastructure.git\"\npoll_interval = \"1s\"\n",
-        Address::FIRST
-    )
-}
+/// Everything that may be missing.
+const ALLOWED: &str =
+    "require_units = []\n[guards]\nallow = [\"daemon\", \"ssh-server\", \"remote\"]";
 
 impl Scene {
     fn without_daemon(&self, label: &str) -> Generation {
@@ -28,8 +24,15 @@ impl Scene {
         self.generation(label).with("sshd", false)
     }
 
+    /// The repository that the host follows, by another name: whoever follows it goes on getting commits.
     fn with_another_remote(&self, label: &str) -> Generation {
-        self.generation(label).daemon_config(&elsewhere(""))
+        let address = Address::FIRST;
+        let here = format!("git://{address}/infrastructure.git");
+        let elsewhere = format!("http://{address}/git/infrastructure.git");
+        let config = self.settings.daemon_config();
+        assert!(config.contains(&here), "{config}");
+        self.generation(label)
+            .daemon_config(&config.replace(&here, &elsewhere))
     }
 }
 
@@ -77,8 +80,7 @@ fn a_system_that_would_lock_everybody_out_is_refused_untouched() {
 
 #[test]
 fn what_the_configuration_allows_to_be_missing_is_deployed() {
-    let tables = "require_units = []\n[guards]\nallow = [\"daemon\", \"ssh-server\", \"remote\"]";
-    let mut scene = Scene::new(Settings::With("", tables));
+    let mut scene = Scene::new(Settings::With("", ALLOWED));
     let cases = [
         scene.without_ssh("a"),
         scene.with_another_remote("b"),
