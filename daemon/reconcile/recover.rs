@@ -122,15 +122,19 @@ fn going_back(deployment: Deployment, system: System, baseline: Baseline) -> Pha
 /// daemon that this one cannot read) still counts against its toplevel.
 fn remember(state: &mut State, world: &World) {
     let Some(record) = &world.record else { return };
-    let current = state.phase.deployment().map(|deployment| &deployment.id);
-    let last = state.last.as_ref().map(|last| &last.deployment.id);
-    let is_known = current == Some(&record.deployment) || last == Some(&record.deployment);
-    // A ledger that was written since has learnt of it then, and may have
-    // learnt better: it may have been deployed after all.
+    let last = state.last.as_ref().map(|last| &last.deployment);
+    // A deployment that began later was begun by a daemon that had read it, and
+    // a ledger that was written later has learnt better, too: what is not in
+    // quarantine then, was lifted from it.
+    let is_known = [state.phase.deployment(), last]
+        .into_iter()
+        .flatten()
+        .any(|known| known.id == record.deployment || known.started.wall > record.at);
     let is_older = |last: &Finished| last.finished.wall >= record.at;
     let is_known = is_known || state.last.as_ref().is_some_and(is_older);
+    let is_left_alone = matches!(record.stage, RollbackStage::Overridden { .. });
     let stands = world.observed.is_all(&record.candidate);
-    if is_known || stands || state.quarantine.contains(&record.candidate) {
+    if is_known || is_left_alone || stands || state.quarantine.contains(&record.candidate) {
         return;
     }
     state.quarantine.add(Quarantined {

@@ -384,6 +384,30 @@ fn a_ledger_that_was_written_since_knows_better_than_the_record() {
 }
 
 #[test]
+fn what_was_lifted_from_quarantine_does_not_come_back_with_the_record() {
+    let mut world = world(&observed(2));
+    world.record = Some(record(RollbackStage::RolledBack));
+    let quarantined = |started| {
+        let mut later = deployment(2);
+        later.id = DeploymentId("later".to_owned());
+        later.started = started;
+        let phase = Phase::Importing { deployment: later };
+        let state = recovered_in(phase, &world, 0).state;
+        state.quarantine.contains(&toplevel(1))
+    };
+    assert!(!quarantined(now(51)), "its daemon knew of the record");
+    assert!(quarantined(now(49)), "the ledger is older than the record");
+}
+
+#[test]
+fn a_system_that_was_overridden_while_it_was_led_back_from_is_not_in_quarantine() {
+    let mut world = world(&observed(2));
+    world.record = Some(record(RollbackStage::Overridden { running: None }));
+    let state = recovered_in(Phase::Resting, &world, 0).state;
+    assert!(!state.quarantine.contains(&toplevel(1)));
+}
+
+#[test]
 fn a_reboot_in_the_middle_of_a_rollback_has_rolled_back() {
     let phase = every_phase().pop().expect("there are some");
     assert_eq!(phase.name(), "rolling-back");
