@@ -50,10 +50,9 @@ const WHOLE_OUTPUT: (usize, usize) = (50, 8 * 1024);
 /// What to do when nothing was changed.
 const UNTOUCHED_HINT: &str = "Nothing was changed. Its output says why.";
 
-/// What to do when something was.
-const TOUCHED_HINT: &str = "The running system may be between two systems. The boot entry was \
-    not written: a reboot brings the system before back. Read the output and the journal of the \
-    failed units.";
+/// What to do when something was; the way back is gone by itself.
+const TOUCHED_HINT: &str = "Read the output and the journal of the failed units, and push a \
+    repaired commit. If the cause was outside of the commit, `deploy-flake retry` tries it again.";
 
 /// What is no fault of the new system's.
 #[derive(Clone, Copy, Debug)]

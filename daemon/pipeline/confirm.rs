@@ -319,8 +319,8 @@ fn hint(code: FailureCode) -> &'static str {
         "See `journalctl --identifier=deploy-flake-probe`; the probes are those of the new \
          system."
     } else {
-        "See `systemctl status` and the journal of these units. The boot entry was not written: \
-         a reboot brings the system before back. What may be broken belongs into \
+        "See the journal of these units, and push a repaired commit; if the cause was outside of \
+         the commit, `deploy-flake retry` tries it again. What may be broken belongs into \
          health.ignore_units."
     }
 }
