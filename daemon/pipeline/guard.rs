@@ -15,7 +15,7 @@ mod arm;
 mod verdict;
 mod rollback;
 
-pub(crate) use arm::arm;
+pub(crate) use arm::{arm, stand_back};
 pub(crate) use rollback::roll_back;
 pub(crate) use verdict::{claim, disarm, dismiss, sweep};
 

@@ -227,6 +227,8 @@ impl Stages for Machine {
     }
 
     async fn arm(&self, id: &DeploymentId, arming: &Arming) -> Result<Baseline, Failure> {
+        let running = observe::running(Path::new(ROOT));
+        guard::stand_back(&self.guard(), id, running.as_ref()).await?;
         let baseline = health::baseline(
             self.view(),
             &self.steps,

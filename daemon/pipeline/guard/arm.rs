@@ -84,6 +84,23 @@ impl Way<'_> {
     }
 }
 
+/// Refuses where another deployment's guardian has still to decide. Whoever
+/// armed anew would take an unconfirmed system for what has to be led back to,
+/// and its health for what is to be compared with.
+pub(crate) async fn stand_back(
+    guard: &Guard<'_>,
+    id: &DeploymentId,
+    running: Option<&Toplevel>,
+) -> Result<(), Failure> {
+    match undecided(guard, id, running).await {
+        None => Ok(()),
+        Some(other) => Err(not_armed(format!(
+            "the guardian of deployment {other}, of which the ledger knows nothing, has still to \
+             decide about the system that runs; at its deadline it leads back"
+        ))),
+    }
+}
+
 /// Arms the guardian; if that cannot be shown, nothing is left of it, and
 /// nothing may be activated.
 pub(crate) async fn arm(
@@ -104,9 +121,6 @@ pub(crate) async fn arm(
         on_failure: guard.on_failed_rollback,
     };
     let programs = program::find(previous).map_err(not_armed)?;
-    if let Some(other) = undecided(guard, id, previous).await {
-        return Err(still_guarded(&other));
-    }
     clear(guard).await?;
     let armed = start_and_read_back(guard, &way, &programs, baseline).await;
     if armed.is_err()
@@ -226,15 +240,6 @@ pub(super) async fn clear(guard: &Guard<'_>) -> Result<(), Failure> {
 
 fn deaf(error: SystemdError) -> Failure {
     not_armed(format!("{:#}", anyhow::Error::new(error)))
-}
-
-/// Whoever armed anew would take an unconfirmed system for what has to be led
-/// back to.
-fn still_guarded(other: &DeploymentId) -> Failure {
-    not_armed(format!(
-        "the guardian of deployment {other}, of which the ledger knows nothing, has still to \
-         decide about the system that runs; at its deadline it leads back"
-    ))
 }
 
 fn not_armed(why: impl Into<String>) -> Failure {

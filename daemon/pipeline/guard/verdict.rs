@@ -149,10 +149,10 @@ async fn is_nobody_armed(guard: &Guard<'_>) -> bool {
 pub(super) async fn undecided(
     guard: &Guard<'_>,
     id: &DeploymentId,
-    running: &Toplevel,
+    running: Option<&Toplevel>,
 ) -> Option<DeploymentId> {
     let other = armed_for(guard).await.filter(|found| found != id)?;
-    let is_over = is_over(guard, &other, Some(running)).await;
+    let is_over = is_over(guard, &other, running).await;
     (!is_over).then_some(other)
 }
 
