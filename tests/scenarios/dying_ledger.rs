@@ -112,35 +112,6 @@ fn a_damaged_ledger_is_told_and_the_host_stays_what_it_is() {
 }
 
 #[test]
-fn a_ledger_lost_during_test_does_not_stop_it_and_the_commit_is_deployed() {
-    let mut scene = Scene::new();
-    scene.undisturbed();
-    let tests = scene.host.tally_of("switch-to-configuration-test");
-    scene.close(&TEST);
-    let commit = scene.publish();
-    scene.wait_until_held(&TEST);
-    let lost = scene.ledger()["phase"]["deployment"]["id"].clone();
-    systemctl(&scene, "stop");
-    for file in [LEDGER, PREVIOUS] {
-        fs::remove_file(scene.host.path(file)).expect("the ledger is there");
-    }
-    systemctl(&scene, "start");
-    let of_commit = |status: &Value| status["desired"]["commit"] == commit.0;
-    scene
-        .host
-        .wait_for_status("the commit is looked at again", SOON, of_commit);
-    scene.open(&TEST);
-    let id = scene.deployed(&commit);
-    assert_ne!(id, lost);
-    let now = scene.host.tally_of("switch-to-configuration-test");
-    assert!((tests + 1..=tests + 2).contains(&now), "{now} tests");
-    assert_eq!(
-        scene.story(lost.as_str().unwrap_or_default(), 0).failed(),
-        0
-    );
-}
-
-#[test]
 fn nothing_is_done_while_the_ledger_cannot_be_written() {
     let mut scene = Scene::new();
     systemctl(&scene, "stop");

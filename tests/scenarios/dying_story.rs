@@ -84,12 +84,6 @@ impl Story {
         assert_eq!((starts.count(), self.steps.len()), (9, 18), "{self:#?}");
     }
 
-    /// How many steps failed.
-    pub(crate) fn failed(&self) -> usize {
-        let is_failure = |step: &&String| step.starts_with("Failed ");
-        self.steps.iter().filter(is_failure).count()
-    }
-
     /// How often a hook ran.
     pub(crate) fn times(&self, hook: &str) -> usize {
         let names = self.hooks.iter().filter_map(|line| line.split(' ').next());

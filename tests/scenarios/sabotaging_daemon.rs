@@ -23,6 +23,16 @@ fn property(host: &Host, name: &str) -> String {
     host.run(&show).text().to_owned()
 }
 
+/// Switches to a system with another daemon, as if the daemon that runs did not look meanwhile: at its next look it
+/// would give way to the other one. It stays stopped.
+#[track_caller]
+fn switch_unseen(host: &Host, system: &str) {
+    let before = property(host, "MainPID");
+    host.signal_daemon("STOP");
+    switch_by_hand(host, system, "test");
+    assert_eq!(property(host, "MainPID"), before, "the one that runs stays");
+}
+
 /// Has systemd start what the running system has as its daemon, and does not wait for it.
 fn start_anew(host: &Host) {
     host.run(&["systemctl", "--no-block", "restart", UNIT])
@@ -69,9 +79,7 @@ fn a_broken_daemon_is_left_to_the_first_restart_and_a_working_one_comes_back() {
     for how in BrokenDaemon::ALL {
         let sabotage = Sabotage::DaemonBroken(how);
         let bad = host.build(&sabotage.spoil(Generation::new("bad")));
-        let before = property(&host, "MainPID");
-        switch_by_hand(&host, &bad, "test");
-        assert_eq!(property(&host, "MainPID"), before, "{how:?}");
+        switch_unseen(&host, &bad);
         start_anew(&host);
         let name = sabotage.name();
         host.wait_until(&name, SOON, |host| shows(host, how));
@@ -115,8 +123,7 @@ fn the_next_daemon_is_another_program_and_works() {
     let first = settled(&host);
     let before = program(&host);
     let next = host.build(&Generation::new("next").next_daemon());
-    switch_by_hand(&host, &next, "test");
-    assert_eq!(program(&host), before, "the one that runs stays");
+    switch_unseen(&host, &next);
     host.run(&["systemctl", "restart", UNIT]).must_succeed();
     let after = program(&host);
     assert_ne!(after, before);
@@ -126,7 +133,7 @@ fn the_next_daemon_is_another_program_and_works() {
     host.wait_for_status("it looks at its remote", DEADLINE, |status| {
         status["looks"]["finished"].as_u64() >= Some(1)
     });
-    switch_by_hand(&host, &first, "test");
+    switch_unseen(&host, &first);
     host.run(&["systemctl", "restart", UNIT]).must_succeed();
     settled(&host);
 }
