@@ -7,7 +7,7 @@
 //! network beyond loopback, a runtime, or the new system; wait for anything
 //! without a limit.
 //!
-//! [`ladder`] is the order of all of it; everything else is one rung.
+//! `ladder` is the order of all of it; everything else is one rung.
 
 pub mod orders;
 mod say;
