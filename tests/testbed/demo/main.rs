@@ -99,7 +99,7 @@ fn play(screen: &Screen, world: &mut World, host: &Host) {
         status["last"]["commit"] == commit.0 && status["phase"]["name"] == "resting"
     });
     let answers = if host.answers_ssh() { "yes" } else { "no" };
-    screen.fact("ssh from outside", answers);
+    screen.fact("reached by ssh", answers);
     screen.command(host, "deploy-flake status");
     screen.command(
         host,
