@@ -140,6 +140,7 @@ pub(crate) fn invariants(host: &Host, old: &str, new: &str, expected: Expected) 
         systems: systems(host),
         status: host.status(),
         answers_ssh: host.answers_ssh(),
+        retries: entries(host, milestones::RETRY_ASKED).len(),
     };
     let broken = seen.broken(old, new, expected);
     assert!(broken.is_empty(), "{broken:#?}\n{seen:#?}");
