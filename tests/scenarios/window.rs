@@ -46,10 +46,10 @@ pub(crate) fn property(host: &Host, unit: &str, name: &str) -> String {
     host.run(&show).stdout.trim().to_owned()
 }
 
-/// Which program the daemon's process is, by the kernel's word.
+/// Which program the daemon's process is, by the kernel's word; nothing, while there is none.
 pub(crate) fn program(host: &Host) -> String {
     let link = format!("/proc/{}/exe", property(host, UNIT, "MainPID"));
-    host.run(&["readlink", &link]).text().to_owned()
+    host.run(&["readlink", &link]).stdout.trim().to_owned()
 }
 
 /// The daemon's own state.
