@@ -123,6 +123,8 @@ impl<S: Stages> Core<S> {
     /// Takes the end of a work.
     pub(super) fn complete(&mut self, completion: Completion) {
         self.standing.observed = completion.observed;
+        // It was heard of systemd since: what a look could not learn is past.
+        self.standing.busy = None;
         self.feed(completion.event);
     }
 
