@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::permission::{BootPermission, BootWithoutTest, Confirmed};
+use super::phase::Activation;
 use super::state::Context;
 use crate::model::deployment::{Cause, Deployment, DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
@@ -120,6 +121,15 @@ pub(super) fn baseline() -> Baseline {
     Baseline {
         active: ["sshd.service".to_owned()].into(),
         ..Baseline::default()
+    }
+}
+
+/// That deployment, with its system activated.
+pub(super) fn activation(index: u8) -> Activation {
+    Activation {
+        deployment: deployment(index),
+        system: system(index),
+        baseline: baseline(),
     }
 }
 

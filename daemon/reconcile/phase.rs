@@ -68,78 +68,36 @@ pub enum Phase {
         system: System,
     },
     /// `switch-to-configuration test` runs.
-    Testing {
-        /// For which deployment.
-        deployment: Deployment,
-        /// What was built.
-        system: System,
-        /// What the host was before.
-        #[serde(default)]
-        baseline: Baseline,
-    },
+    Testing(Activation),
     /// The daemon of the new system takes over, if it is another.
-    Replacing {
-        /// For which deployment.
-        deployment: Deployment,
-        /// What runs now.
-        system: System,
-        /// What the host was before.
-        baseline: Baseline,
-    },
+    Replacing(Activation),
     /// The host's health is watched through the confirm window.
-    Confirming {
-        /// For which deployment.
-        deployment: Deployment,
-        /// What runs now.
-        system: System,
-        /// What the host was before.
-        #[serde(default)]
-        baseline: Baseline,
-    },
+    Confirming(Activation),
     /// The verdict is written, unless the guardian was first.
-    Claiming {
-        /// For which deployment.
-        deployment: Deployment,
-        /// What runs now.
-        system: System,
-        /// What the host was before.
-        baseline: Baseline,
-    },
+    Claiming(Activation),
     /// The profile is being set.
     SettingProfile {
-        /// For which deployment.
-        deployment: Deployment,
-        /// What it is set to.
-        system: System,
+        /// What becomes of what.
+        #[serde(flatten)]
+        activation: Activation,
         /// Why it may.
         permission: BootPermission,
-        /// What the host was before.
-        #[serde(default)]
-        baseline: Baseline,
     },
     /// `switch-to-configuration boot` runs.
     WritingBootEntry {
-        /// For which deployment.
-        deployment: Deployment,
-        /// What becomes the default entry.
-        system: System,
+        /// What becomes of what.
+        #[serde(flatten)]
+        activation: Activation,
         /// Why it may.
         permission: BootPermission,
-        /// What the host was before.
-        #[serde(default)]
-        baseline: Baseline,
     },
     /// Profile and default entry are read back.
     ReadingBack {
-        /// For which deployment.
-        deployment: Deployment,
-        /// What they should be.
-        system: System,
+        /// What becomes of what.
+        #[serde(flatten)]
+        activation: Activation,
         /// Why they were written.
         permission: BootPermission,
-        /// What the host was before.
-        #[serde(default)]
-        baseline: Baseline,
     },
     /// Profile and default entry are put back.
     Restoring {
@@ -154,29 +112,35 @@ pub enum Phase {
     },
     /// The way back is disarmed: it is not needed any more.
     Disarming {
-        /// For which deployment.
-        deployment: Deployment,
         /// What it was armed for.
-        system: System,
+        #[serde(flatten)]
+        activation: Activation,
         /// What follows.
         then: AfterDisarm,
-        /// What the host was before, should the guardian have been first.
-        baseline: Baseline,
     },
     /// The previous system is brought back.
     RollingBack {
-        /// For which deployment.
-        deployment: Deployment,
         /// What failed.
-        system: System,
+        #[serde(flatten)]
+        activation: Activation,
         /// Why.
         failure: Failure,
-        /// What the host was before.
-        baseline: Baseline,
         /// Whether a reboot leads to the previous system.
         #[serde(default)]
         reboot: Reboot,
     },
+}
+
+/// A system that is, or was, activated for a deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// For which deployment.
+    pub deployment: Deployment,
+    /// What was built.
+    pub system: System,
+    /// What the host was before; nothing, where no guardian is armed for it.
+    #[serde(default)]
+    pub baseline: Baseline,
 }
 
 /// Whether a reboot is a way back.
@@ -244,16 +208,16 @@ impl Phase {
             | Self::Inspecting { deployment, .. }
             | Self::Checking { deployment, .. }
             | Self::Arming { deployment, .. }
-            | Self::Testing { deployment, .. }
-            | Self::Replacing { deployment, .. }
-            | Self::Confirming { deployment, .. }
-            | Self::Claiming { deployment, .. }
-            | Self::SettingProfile { deployment, .. }
-            | Self::WritingBootEntry { deployment, .. }
-            | Self::ReadingBack { deployment, .. }
-            | Self::Restoring { deployment, .. }
-            | Self::Disarming { deployment, .. }
-            | Self::RollingBack { deployment, .. } => Some(deployment),
+            | Self::Restoring { deployment, .. } => Some(deployment),
+            Self::Testing(activation)
+            | Self::Replacing(activation)
+            | Self::Confirming(activation)
+            | Self::Claiming(activation)
+            | Self::SettingProfile { activation, .. }
+            | Self::WritingBootEntry { activation, .. }
+            | Self::ReadingBack { activation, .. }
+            | Self::Disarming { activation, .. }
+            | Self::RollingBack { activation, .. } => Some(&activation.deployment),
         }
     }
 
@@ -268,16 +232,16 @@ impl Phase {
             | Self::Inspecting { system, .. }
             | Self::Checking { system, .. }
             | Self::Arming { system, .. }
-            | Self::Testing { system, .. }
-            | Self::Replacing { system, .. }
-            | Self::Confirming { system, .. }
-            | Self::Claiming { system, .. }
-            | Self::SettingProfile { system, .. }
-            | Self::WritingBootEntry { system, .. }
-            | Self::ReadingBack { system, .. }
-            | Self::Restoring { system, .. }
-            | Self::Disarming { system, .. }
-            | Self::RollingBack { system, .. } => Some(system),
+            | Self::Restoring { system, .. } => Some(system),
+            Self::Testing(activation)
+            | Self::Replacing(activation)
+            | Self::Confirming(activation)
+            | Self::Claiming(activation)
+            | Self::SettingProfile { activation, .. }
+            | Self::WritingBootEntry { activation, .. }
+            | Self::ReadingBack { activation, .. }
+            | Self::Disarming { activation, .. }
+            | Self::RollingBack { activation, .. } => Some(&activation.system),
         }
     }
 
@@ -287,9 +251,9 @@ impl Phase {
             Self::Resting
             | Self::Inspecting { .. }
             | Self::Arming { .. }
-            | Self::Replacing { .. }
-            | Self::Confirming { .. }
-            | Self::Claiming { .. }
+            | Self::Replacing(_)
+            | Self::Confirming(_)
+            | Self::Claiming(_)
             | Self::ReadingBack { .. }
             | Self::Disarming { .. }
             | Self::RollingBack { .. } => None,
@@ -298,7 +262,7 @@ impl Phase {
             Self::Building { .. } => Some(UnitStep::Build),
             Self::Rooting { .. } => Some(UnitStep::Root),
             Self::Checking { .. } => Some(UnitStep::Check),
-            Self::Testing { .. } => Some(UnitStep::Test),
+            Self::Testing(_) => Some(UnitStep::Test),
             Self::SettingProfile { .. } => Some(UnitStep::Profile),
             Self::WritingBootEntry { .. } => Some(UnitStep::Boot),
             Self::Restoring { .. } => Some(UnitStep::Restore),
@@ -317,10 +281,10 @@ impl Phase {
     pub fn is_guarded(&self) -> bool {
         match self {
             Self::Arming { .. }
-            | Self::Testing { .. }
-            | Self::Replacing { .. }
-            | Self::Confirming { .. }
-            | Self::Claiming { .. }
+            | Self::Testing(_)
+            | Self::Replacing(_)
+            | Self::Confirming(_)
+            | Self::Claiming(_)
             | Self::Disarming { .. }
             | Self::RollingBack { .. } => true,
             Self::SettingProfile { permission, .. }
@@ -350,10 +314,10 @@ impl Phase {
             Self::Inspecting { .. } => "inspecting",
             Self::Checking { .. } => "checking",
             Self::Arming { .. } => "arming",
-            Self::Testing { .. } => "testing",
-            Self::Replacing { .. } => "replacing",
-            Self::Confirming { .. } => "confirming",
-            Self::Claiming { .. } => "claiming",
+            Self::Testing(_) => "testing",
+            Self::Replacing(_) => "replacing",
+            Self::Confirming(_) => "confirming",
+            Self::Claiming(_) => "claiming",
             Self::SettingProfile { .. } => "setting-profile",
             Self::WritingBootEntry { .. } => "writing-boot-entry",
             Self::ReadingBack { .. } => "reading-back",

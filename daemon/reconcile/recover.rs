@@ -10,15 +10,15 @@
 
 use super::effect::Effect;
 use super::permission::BootPermission;
-use super::phase::{AfterDisarm, AfterRestore, Phase, Reboot};
+use super::phase::{Activation, AfterDisarm, AfterRestore, Phase, Reboot};
 use super::quarantine::Quarantined;
 use super::state::{Context, State, Step};
-use super::step::{finish, guardian_fired};
+use super::step::{end, finish, guardian_fired};
 use crate::model::deployment::{Deployment, Finished, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict};
-use crate::model::system::Observed;
+use crate::model::system::{Observed, ProfileEntry};
 
 /// How often a deployment is taken up again after a reboot in its middle.
 pub(super) const MOST_INTERRUPTIONS: u32 = 1;
@@ -63,34 +63,17 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
 
 /// The guardian was first: whatever its deployment was at, it goes back.
 fn obeying(phase: Phase) -> Phase {
-    match phase {
-        Phase::Arming { deployment, system } => going_back(deployment, system, Baseline::default()),
-        Phase::Testing {
+    let activation = match phase {
+        Phase::Arming { deployment, system } => Activation {
             deployment,
             system,
-            baseline,
-        }
-        | Phase::Replacing {
-            deployment,
-            system,
-            baseline,
-        }
-        | Phase::Confirming {
-            deployment,
-            system,
-            baseline,
-        }
-        | Phase::Claiming {
-            deployment,
-            system,
-            baseline,
-        }
-        | Phase::Disarming {
-            deployment,
-            system,
-            baseline,
-            ..
-        } => going_back(deployment, system, baseline),
+            baseline: Baseline::default(),
+        },
+        Phase::Testing(activation)
+        | Phase::Replacing(activation)
+        | Phase::Confirming(activation)
+        | Phase::Claiming(activation)
+        | Phase::Disarming { activation, .. } => activation,
         // It obeys already; or the verdict was ours, and this is the way back
         // that it began; or nothing is guarded.
         other @ (Phase::Resting
@@ -104,16 +87,11 @@ fn obeying(phase: Phase) -> Phase {
         | Phase::WritingBootEntry { .. }
         | Phase::ReadingBack { .. }
         | Phase::Restoring { .. }
-        | Phase::RollingBack { .. }) => other,
-    }
-}
-
-fn going_back(deployment: Deployment, system: System, baseline: Baseline) -> Phase {
+        | Phase::RollingBack { .. }) => return other,
+    };
     Phase::RollingBack {
-        deployment,
-        system,
+        activation,
         failure: guardian_fired(),
-        baseline,
         reboot: Reboot::LeadsBack,
     }
 }
@@ -152,6 +130,10 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
         deployment.boot_id = context.boot_id.clone();
         deployment
     };
+    let resumed = |mut activation: Activation| {
+        activation.deployment.boot_id = context.boot_id.clone();
+        activation
+    };
     state.phase = match phase {
         Phase::Resting => Phase::Resting,
         // Nothing was touched: the same work once more, on the host as it is.
@@ -186,82 +168,57 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
         Phase::Checking {
             deployment, system, ..
         } => return interrupted(state, here(deployment), system, observed, context),
-        Phase::Testing {
-            deployment, system, ..
-        }
-        | Phase::Replacing {
-            deployment, system, ..
-        }
-        | Phase::Confirming {
-            deployment, system, ..
-        }
-        | Phase::Claiming {
-            deployment, system, ..
-        } => {
-            return match rebooted_by_guardian(world, &deployment) {
-                Some(why) => {
-                    let failure = guardian_fired().with_more(&why);
-                    led_back(state, deployment, system, failure, context)
+        Phase::Testing(activation)
+        | Phase::Replacing(activation)
+        | Phase::Confirming(activation)
+        | Phase::Claiming(activation) => {
+            return match rebooted_by_guardian(world, &activation.deployment) {
+                Some(why) => led_back(state, activation, guardian_fired().with_more(&why), context),
+                None => {
+                    let Activation {
+                        deployment, system, ..
+                    } = resumed(activation);
+                    interrupted(state, deployment, system, observed, context)
                 }
-                None => interrupted(state, here(deployment), system, observed, context),
             };
         }
         // The entry that could not be put back was booted: back from there.
         Phase::RollingBack {
-            deployment,
-            system,
+            activation,
             failure,
-            baseline,
             reboot,
-        } if observed.running.as_ref() == Some(&system.toplevel) => {
-            back_from_its_entry(here(deployment), system, failure, baseline, reboot)
+        } if observed.running.as_ref() == Some(&activation.system.toplevel) => {
+            back_from_its_entry(resumed(activation), failure, reboot)
         }
         // Whoever took the host down: it is back where it was to be led.
         Phase::RollingBack {
-            deployment,
-            system,
+            activation,
             failure,
             ..
         } => {
-            let failure = match rebooted_by_guardian(world, &deployment) {
+            let failure = match rebooted_by_guardian(world, &activation.deployment) {
                 Some(why) => failure.with_more(&why),
                 None => failure,
             };
-            return led_back(state, deployment, system, failure, context);
+            return led_back(state, activation, failure, context);
         }
         // The guardian is gone with the boot: there is nothing left to disarm.
-        Phase::Disarming {
-            deployment,
-            system,
-            then,
-            ..
-        } => return without_guardian(state, here(deployment), system, then, context),
+        Phase::Disarming { activation, then } => {
+            return without_guardian(state, resumed(activation), then, context);
+        }
         Phase::SettingProfile {
-            deployment,
-            system,
+            activation,
             permission,
-            ..
         }
         | Phase::WritingBootEntry {
-            deployment,
-            system,
+            activation,
             permission,
-            ..
         }
         | Phase::ReadingBack {
-            deployment,
-            system,
+            activation,
             permission,
-            ..
         } => {
-            return half_committed(
-                state,
-                here(deployment),
-                system,
-                permission,
-                observed,
-                context,
-            );
+            return half_committed(state, resumed(activation), permission, observed, context);
         }
         Phase::Restoring {
             deployment,
@@ -295,64 +252,61 @@ fn rebooted_by_guardian(world: &World, deployment: &Deployment) -> Option<String
 /// A reboot led back to the previous system.
 fn led_back(
     state: State,
-    deployment: Deployment,
-    system: System,
+    activation: Activation,
     failure: Failure,
     context: &Context<'_>,
 ) -> State {
     let outcome = Outcome::RolledBackByReboot(failure);
-    let toplevel = Some(system.toplevel);
-    finish(state, deployment, toplevel, outcome, None, context).state
+    end(state, activation, outcome, None, context).state
 }
 
 /// The host came up in the very system that it is led back from: profile and
 /// entry first, for until then a reboot leads astray.
-fn back_from_its_entry(
-    deployment: Deployment,
-    system: System,
-    failure: Failure,
-    baseline: Baseline,
-    reboot: Reboot,
-) -> Phase {
-    let previous = deployment.before.profile.clone();
-    match previous.filter(|previous| previous.toplevel != system.toplevel) {
+fn back_from_its_entry(activation: Activation, failure: Failure, reboot: Reboot) -> Phase {
+    match other_profile(&activation) {
         Some(previous) => Phase::Restoring {
-            deployment,
-            system,
+            deployment: activation.deployment,
+            system: activation.system,
             previous,
-            then: AfterRestore::RollBack(failure, baseline),
+            then: AfterRestore::RollBack(failure, activation.baseline),
         },
         None => Phase::RollingBack {
-            deployment,
-            system,
+            activation,
             failure,
-            baseline,
             reboot,
         },
     }
 }
 
+/// What the profile was before, if it was another system.
+fn other_profile(activation: &Activation) -> Option<ProfileEntry> {
+    let previous = activation.deployment.before.profile.clone();
+    previous.filter(|previous| previous.toplevel != activation.system.toplevel)
+}
+
 fn without_guardian(
     mut state: State,
-    deployment: Deployment,
-    system: System,
+    activation: Activation,
     then: AfterDisarm,
     context: &Context<'_>,
 ) -> State {
     match then {
-        AfterDisarm::End(outcome) => {
-            let toplevel = Some(system.toplevel);
-            finish(state, deployment, toplevel, outcome, None, context).state
-        }
+        AfterDisarm::End(outcome) => end(state, activation, outcome, None, context).state,
         AfterDisarm::Write(permission) => {
             state.phase = Phase::SettingProfile {
-                deployment,
-                system,
+                activation: unguarded(activation),
                 permission,
-                baseline: Baseline::default(),
             };
             state
         }
+    }
+}
+
+/// No guardian is armed for it any more, and none is needed.
+fn unguarded(activation: Activation) -> Activation {
+    Activation {
+        baseline: Baseline::default(),
+        ..activation
     }
 }
 
@@ -389,55 +343,45 @@ fn interrupted(
 /// does not run and was not booted is nobody's system.
 fn half_committed(
     mut state: State,
-    mut deployment: Deployment,
-    system: System,
+    mut activation: Activation,
     permission: BootPermission,
     observed: &Observed,
     context: &Context<'_>,
 ) -> State {
-    let runs = observed.running.as_ref() == Some(&system.toplevel);
+    let runs = observed.running.as_ref() == Some(&activation.system.toplevel);
     let untested = matches!(permission, BootPermission::BootWithoutTest(_));
     if runs || untested {
-        // No guardian is armed any more, and none is needed: the host came up in
-        // this system, or never ran it.
         state.phase = Phase::SettingProfile {
-            deployment,
-            system,
+            activation: unguarded(activation),
             permission,
-            baseline: Baseline::default(),
         };
         return state;
     }
-    deployment.interruptions += 1;
-    let previous = deployment.before.profile.clone();
-    let moved = observed.profile_toplevel() == Some(&system.toplevel);
-    match previous.filter(|previous| moved && previous.toplevel != system.toplevel) {
-        Some(previous) => {
-            let then = if deployment.interruptions > MOST_INTERRUPTIONS {
-                AfterRestore::Fail(too_often())
-            } else {
-                AfterRestore::Repeat
-            };
-            deployment.before.running = observed.running.clone();
-            state.phase = Phase::Restoring {
-                deployment,
-                system,
-                previous,
-                then,
-            };
-            state
-        }
-        None if deployment.interruptions > MOST_INTERRUPTIONS => {
-            give_up(state, deployment, system, context)
-        }
-        None => {
-            state.phase = Phase::Inspecting {
-                deployment: afresh(deployment, observed),
-                system,
-            };
-            state
-        }
-    }
+    let moved = observed.profile_toplevel() == Some(&activation.system.toplevel);
+    let Some(previous) = other_profile(&activation).filter(|_| moved) else {
+        let Activation {
+            deployment, system, ..
+        } = activation;
+        return interrupted(state, deployment, system, observed, context);
+    };
+    activation.deployment.interruptions += 1;
+    activation
+        .deployment
+        .before
+        .running
+        .clone_from(&observed.running);
+    let then = if activation.deployment.interruptions > MOST_INTERRUPTIONS {
+        AfterRestore::Fail(too_often())
+    } else {
+        AfterRestore::Repeat
+    };
+    state.phase = Phase::Restoring {
+        deployment: activation.deployment,
+        system: activation.system,
+        previous,
+        then,
+    };
+    state
 }
 
 fn give_up(state: State, deployment: Deployment, system: System, context: &Context<'_>) -> State {

@@ -99,20 +99,18 @@ impl State {
                 toplevel: system.toplevel.clone(),
                 previous: deployment.before.running.clone(),
             }),
-            Phase::Testing {
-                system, baseline, ..
-            } => Work::Test(system.clone(), baseline.clone()),
-            Phase::Replacing { .. } => Work::Replace,
-            Phase::Confirming {
-                system, baseline, ..
-            } => Work::Confirm(system.clone(), baseline.clone()),
-            Phase::Claiming { .. } => Work::Claim,
+            Phase::Testing(it) => Work::Test(it.system.clone(), it.baseline.clone()),
+            Phase::Replacing(_) => Work::Replace,
+            Phase::Confirming(it) => Work::Confirm(it.system.clone(), it.baseline.clone()),
+            Phase::Claiming(_) => Work::Claim,
             Phase::SettingProfile {
-                system, permission, ..
-            } => Work::SetProfile(system.clone(), permission.clone()),
+                activation,
+                permission,
+            } => Work::SetProfile(activation.system.clone(), permission.clone()),
             Phase::WritingBootEntry {
-                system, permission, ..
-            } => Work::WriteBootEntry(system.clone(), permission.clone()),
+                activation,
+                permission,
+            } => Work::WriteBootEntry(activation.system.clone(), permission.clone()),
             Phase::ReadingBack { .. } => Work::ReadBack,
             Phase::Restoring {
                 previous, system, ..
@@ -122,16 +120,14 @@ impl State {
             },
             Phase::Disarming { .. } => Work::Disarm,
             Phase::RollingBack {
-                deployment,
-                system,
+                activation: it,
                 failure,
-                baseline,
                 reboot,
             } => Work::RollBack(Rollback {
-                asked_by: deployment.candidate.clone(),
-                previous: deployment.before.running.clone()?,
-                candidate: system.toplevel.clone(),
-                baseline: baseline.clone(),
+                asked_by: it.deployment.candidate.clone(),
+                previous: it.deployment.before.running.clone()?,
+                candidate: it.system.toplevel.clone(),
+                baseline: it.baseline.clone(),
                 ask_remote: failure.code == FailureCode::RemoteLost,
                 may_reboot: *reboot == Reboot::LeadsBack,
             }),

@@ -17,25 +17,11 @@ use crate::model::failure::{Failure, FailureCode};
 pub fn way_back(next: &State) -> Option<Effect> {
     let phase = match &next.phase {
         Phase::RollingBack { .. } => next.phase.clone(),
-        Phase::Replacing {
-            deployment,
-            system,
-            baseline,
-        }
-        | Phase::Confirming {
-            deployment,
-            system,
-            baseline,
-        }
-        | Phase::Claiming {
-            deployment,
-            system,
-            baseline,
-        } => Phase::RollingBack {
-            deployment: deployment.clone(),
-            system: system.clone(),
+        Phase::Replacing(activation)
+        | Phase::Confirming(activation)
+        | Phase::Claiming(activation) => Phase::RollingBack {
+            activation: activation.clone(),
             failure: cannot_be_saved(),
-            baseline: baseline.clone(),
             reboot: Reboot::LeadsBack,
         },
         Phase::Resting
@@ -46,7 +32,7 @@ pub fn way_back(next: &State) -> Option<Effect> {
         | Phase::Inspecting { .. }
         | Phase::Checking { .. }
         | Phase::Arming { .. }
-        | Phase::Testing { .. }
+        | Phase::Testing(_)
         | Phase::SettingProfile { .. }
         | Phase::WritingBootEntry { .. }
         | Phase::ReadingBack { .. }
@@ -83,28 +69,13 @@ mod tests {
 
     #[test]
     fn a_system_that_is_being_tested_is_led_back_from() {
-        let (deployment, system, baseline) = (deployment(1), system(1), baseline());
         let phases = [
-            Phase::Replacing {
-                deployment: deployment.clone(),
-                system: system.clone(),
-                baseline: baseline.clone(),
-            },
-            Phase::Confirming {
-                deployment: deployment.clone(),
-                system: system.clone(),
-                baseline: baseline.clone(),
-            },
-            Phase::Claiming {
-                deployment: deployment.clone(),
-                system: system.clone(),
-                baseline: baseline.clone(),
-            },
+            Phase::Replacing(activation(1)),
+            Phase::Confirming(activation(1)),
+            Phase::Claiming(activation(1)),
             Phase::RollingBack {
-                deployment,
-                system,
+                activation: activation(1),
                 failure: failure(FailureCode::ActivationFailed),
-                baseline,
                 reboot: Reboot::LeadsBack,
             },
         ];
@@ -126,18 +97,10 @@ mod tests {
     #[test]
     fn nothing_else_happens_that_is_not_on_disk() {
         assert_eq!(way_back_of(Phase::Resting), None);
-        let (deployment, system, baseline) = (deployment(1), system(1), baseline());
-        let before = Phase::Testing {
-            deployment: deployment.clone(),
-            system: system.clone(),
-            baseline: baseline.clone(),
-        };
-        assert_eq!(way_back_of(before), None);
+        assert_eq!(way_back_of(Phase::Testing(activation(1))), None);
         let confirmed = Phase::SettingProfile {
-            deployment,
-            system,
+            activation: activation(1),
             permission: confirmed(),
-            baseline,
         };
         assert_eq!(way_back_of(confirmed), None);
     }

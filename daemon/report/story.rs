@@ -13,7 +13,7 @@ use crate::model::deployment::{Cause, Deployment, DeploymentId, Finished, Outcom
 use crate::model::revision::Branch;
 use crate::model::system::Observed;
 use crate::reconcile::condition::Condition;
-use crate::reconcile::phase::Phase;
+use crate::reconcile::phase::{Activation, Phase};
 use crate::reconcile::state::State;
 
 /// Tells what a decision changed. `took`: how long the phase before lasted.
@@ -29,13 +29,13 @@ pub fn tell(branch: &Branch, before: &State, after: &State, took: Duration) {
             milestones::quarantined(&held.toplevel, &held.commit, &held.failure);
         }
     }
-    if let Phase::Disarming { deployment, .. } = &before.phase
+    if let Phase::Disarming { activation, .. } = &before.phase
         && !matches!(
             after.phase,
             Phase::Disarming { .. } | Phase::RollingBack { .. }
         )
     {
-        milestones::disarmed(&deployment.id, took);
+        milestones::disarmed(&activation.deployment.id, took);
     }
     let id = |phase: &Phase| phase.deployment().map(|deployment| deployment.id.clone());
     if id(&before.phase) == id(&after.phase) {
@@ -71,28 +71,30 @@ fn went_on(before: &Phase, after: &Phase, took: Duration) {
         (Phase::Checking { system, .. }, Phase::Arming { .. }) => {
             milestones::check_passed(id, &system.toplevel, took);
         }
-        (Phase::Arming { system, .. }, Phase::Testing { .. }) => {
+        (Phase::Arming { system, .. }, Phase::Testing(_)) => {
             milestones::armed(id, &system.toplevel, took);
             milestones::test_started(id, &system.toplevel);
         }
         (Phase::Checking { system, .. }, Phase::SettingProfile { .. }) => {
             milestones::check_passed(id, &system.toplevel, took);
         }
-        (Phase::Testing { system, .. }, Phase::Replacing { .. }) => {
+        (Phase::Testing(Activation { system, .. }), Phase::Replacing(_)) => {
             milestones::activated(id, &system.toplevel, took);
         }
-        (Phase::Confirming { system, .. }, Phase::Claiming { .. }) => {
+        (Phase::Confirming(Activation { system, .. }), Phase::Claiming(_)) => {
             milestones::confirmed(id, &system.toplevel, took);
         }
-        (Phase::WritingBootEntry { system, .. }, Phase::ReadingBack { .. }) => {
-            milestones::boot_entry_written(id, &system.toplevel, took);
+        (Phase::WritingBootEntry { activation, .. }, Phase::ReadingBack { .. }) => {
+            milestones::boot_entry_written(id, &activation.system.toplevel, took);
         }
         (
             _,
             Phase::RollingBack {
-                system, failure, ..
+                activation,
+                failure,
+                ..
             },
-        ) => milestones::rolling_back(id, &system.toplevel, failure),
+        ) => milestones::rolling_back(id, &activation.system.toplevel, failure),
         (_, Phase::Restoring { system, .. }) => {
             milestones::restoring(id, &system.toplevel);
         }
@@ -165,7 +167,7 @@ pub fn resumed(before: &State, after: &State) {
     let phase = before.phase.name();
     match after.phase.deployment() {
         Some(now) if now.boot_id == deployment.boot_id => {
-            if matches!(before.phase, Phase::Replacing { .. }) {
+            if matches!(before.phase, Phase::Replacing(_)) {
                 milestones::daemon_replaced(&deployment.id, commit);
             } else {
                 milestones::resumed(&deployment.id, commit, phase);

@@ -39,47 +39,25 @@ fn every_phase() -> Vec<Phase> {
             deployment: deployment.clone(),
             system: system.clone(),
         },
-        Phase::Testing {
-            deployment: deployment.clone(),
-            system: system.clone(),
-            baseline: baseline(),
-        },
-        Phase::Replacing {
-            deployment: deployment.clone(),
-            system: system.clone(),
-            baseline: baseline(),
-        },
-        Phase::Confirming {
-            deployment: deployment.clone(),
-            system: system.clone(),
-            baseline: baseline(),
-        },
-        Phase::Claiming {
-            deployment: deployment.clone(),
-            system: system.clone(),
-            baseline: baseline(),
-        },
+        Phase::Testing(activation(1)),
+        Phase::Replacing(activation(1)),
+        Phase::Confirming(activation(1)),
+        Phase::Claiming(activation(1)),
         Phase::SettingProfile {
-            deployment: deployment.clone(),
-            system: system.clone(),
+            activation: activation(1),
             permission: confirmed(),
-            baseline: baseline(),
         },
         Phase::WritingBootEntry {
-            deployment: deployment.clone(),
-            system: system.clone(),
+            activation: activation(1),
             permission: confirmed(),
-            baseline: baseline(),
         },
         Phase::ReadingBack {
-            deployment: deployment.clone(),
-            system: system.clone(),
+            activation: activation(1),
             permission: confirmed(),
-            baseline: baseline(),
         },
         Phase::Restoring {
-            deployment: deployment.clone(),
-            system: system.clone(),
+            deployment,
+            system,
             previous: ProfileEntry {
                 generation: Generation(1),
                 toplevel: toplevel(0),
@@ -87,16 +65,12 @@ fn every_phase() -> Vec<Phase> {
             then: AfterRestore::RollBack(failure(FailureCode::BootLoaderFailed), baseline()),
         },
         Phase::Disarming {
-            deployment: deployment.clone(),
-            system: system.clone(),
+            activation: activation(1),
             then: AfterDisarm::End(Outcome::Deployed),
-            baseline: baseline(),
         },
         Phase::RollingBack {
-            deployment,
-            system,
+            activation: activation(1),
             failure: failure(FailureCode::UnhealthyAfterTest),
-            baseline: baseline(),
             reboot: Reboot::LeadsBack,
         },
     ]
@@ -245,10 +219,11 @@ fn a_profile_that_was_moved_and_not_booted_goes_back_first() {
 #[test]
 fn an_entry_that_policy_lets_write_untested_is_finished_after_a_reboot() {
     let phase = Phase::WritingBootEntry {
-        deployment: deployment(1),
-        system: system(1),
+        activation: Activation {
+            baseline: Baseline::default(),
+            ..activation(1)
+        },
         permission: untested(),
-        baseline: Baseline::default(),
     };
     let mut old = observed(0);
     old.default_entry = DefaultEntry::Unchecked;
@@ -258,21 +233,9 @@ fn an_entry_that_policy_lets_write_untested_is_finished_after_a_reboot() {
 
 #[test]
 fn the_second_interruption_ends_the_deployment() {
-    let mut once = deployment(1);
-    once.interruptions = 1;
-    let (deployment, system) = (once, system(1));
-    let phases = [
-        Phase::Testing {
-            deployment: deployment.clone(),
-            system: system.clone(),
-            baseline: baseline(),
-        },
-        Phase::Confirming {
-            deployment,
-            system,
-            baseline: baseline(),
-        },
-    ];
+    let mut once = activation(1);
+    once.deployment.interruptions = 1;
+    let phases = [Phase::Testing(once.clone()), Phase::Confirming(once)];
     for phase in phases {
         let step = recovered(phase, &observed(0), 1);
         let last = step.state.last.as_ref().expect("it came to its end");
@@ -440,4 +403,18 @@ fn a_reboot_disarms() {
     let state = recovered(phase, &observed(1), 1).state;
     assert_eq!(state.phase, Phase::Resting);
     assert_eq!(state.last.map(|last| last.outcome), Some(Outcome::Deployed));
+}
+
+#[test]
+fn every_phase_is_read_back_from_the_form_that_every_daemon_writes() {
+    for phase in every_phase() {
+        let written = serde_json::to_value(&phase).expect("a phase serialises");
+        for part in ["name", "deployment"] {
+            assert!(written.get(part).is_some(), "no {part} in {written}");
+        }
+        let is_built = phase.system().is_some();
+        assert_eq!(written.get("system").is_some(), is_built, "{written}");
+        let read: Phase = serde_json::from_value(written).expect("what was written");
+        assert_eq!(read, phase);
+    }
 }

@@ -7,7 +7,7 @@
 
 use super::super::effect::Effect;
 use super::super::permission::{BootPermission, BootWithoutTest, Confirmed};
-use super::super::phase::{AfterDisarm, Phase, Reboot};
+use super::super::phase::{Activation, AfterDisarm, Phase, Reboot};
 use super::super::state::{Context, State, Step};
 use super::checking::override_by;
 use super::{enter, finish::finish};
@@ -18,14 +18,6 @@ use crate::model::rollback::Verdict;
 use crate::model::stage::{Claim, Confirmation, TestFailure, UnitStep};
 use crate::model::system::Observed;
 
-/// A deployment whose system is being activated, and what the host was before.
-#[derive(Clone, Debug)]
-pub(super) struct Activation {
-    pub(super) deployment: Deployment,
-    pub(super) system: System,
-    pub(super) baseline: Baseline,
-}
-
 pub(super) fn arming(
     state: State,
     deployment: Deployment,
@@ -35,11 +27,11 @@ pub(super) fn arming(
 ) -> Step {
     match result {
         Ok(baseline) => {
-            let phase = Phase::Testing {
+            let phase = Phase::Testing(Activation {
                 deployment,
                 system,
                 baseline,
-            };
+            });
             enter(state, phase, None)
         }
         Err(failure) => {
@@ -59,19 +51,7 @@ pub(super) fn testing(
 ) -> Step {
     let release = Some(Effect::Release(UnitStep::Test));
     match result {
-        Ok(()) => {
-            let Activation {
-                deployment,
-                system,
-                baseline,
-            } = activation;
-            let phase = Phase::Replacing {
-                deployment,
-                system,
-                baseline,
-            };
-            enter(state, phase, release)
-        }
+        Ok(()) => enter(state, Phase::Replacing(activation), release),
         Err(TestFailure::Untouched(failure)) => {
             let then = AfterDisarm::End(Outcome::Refused(failure));
             disarm(state, activation, then, release)
@@ -93,38 +73,14 @@ pub(super) fn testing(
 
 pub(super) fn replacing(state: State, activation: Activation, result: Result<(), Failure>) -> Step {
     match result {
-        Ok(()) => {
-            let Activation {
-                deployment,
-                system,
-                baseline,
-            } = activation;
-            let phase = Phase::Confirming {
-                deployment,
-                system,
-                baseline,
-            };
-            enter(state, phase, None)
-        }
+        Ok(()) => enter(state, Phase::Confirming(activation), None),
         Err(failure) => roll_back(state, activation, failure, None),
     }
 }
 
 pub(super) fn confirming(state: State, activation: Activation, confirmation: Confirmation) -> Step {
     match confirmation {
-        Confirmation::Healthy => {
-            let Activation {
-                deployment,
-                system,
-                baseline,
-            } = activation;
-            let phase = Phase::Claiming {
-                deployment,
-                system,
-                baseline,
-            };
-            enter(state, phase, None)
-        }
+        Confirmation::Healthy => enter(state, Phase::Claiming(activation), None),
         Confirmation::Overridden(failure) => overridden(state, activation, failure),
         Confirmation::Unhealthy { failure, .. }
         | Confirmation::GuardianActs(failure)
@@ -147,10 +103,8 @@ pub(super) fn claiming(
             Some(failure) => overridden(state, activation, failure),
             None => {
                 let phase = Phase::SettingProfile {
-                    deployment: activation.deployment,
-                    system: activation.system,
+                    activation,
                     permission: BootPermission::Confirmed(Confirmed::seen_healthy()),
-                    baseline: activation.baseline,
                 };
                 enter(state, phase, None)
             }
@@ -177,13 +131,7 @@ pub(super) fn disarm(
     then: AfterDisarm,
     release: Option<Effect>,
 ) -> Step {
-    let phase = Phase::Disarming {
-        deployment: activation.deployment,
-        system: activation.system,
-        then,
-        baseline: activation.baseline,
-    };
-    enter(state, phase, release)
+    enter(state, Phase::Disarming { activation, then }, release)
 }
 
 pub(super) fn disarmed(
@@ -196,23 +144,13 @@ pub(super) fn disarmed(
     if verdict == Verdict::RollBack {
         return roll_back(state, activation, guardian_fired(), None);
     }
-    let Activation {
-        deployment,
-        system,
-        baseline,
-    } = activation;
-    let dismiss = Some(Effect::Dismiss(deployment.id.clone()));
+    let dismiss = Some(Effect::Dismiss(activation.deployment.id.clone()));
     match then {
-        AfterDisarm::End(outcome) => {
-            let toplevel = Some(system.toplevel);
-            finish(state, deployment, toplevel, outcome, dismiss, context)
-        }
+        AfterDisarm::End(outcome) => end(state, activation, outcome, dismiss, context),
         AfterDisarm::Write(permission) => {
             let phase = Phase::SettingProfile {
-                deployment,
-                system,
+                activation,
                 permission,
-                baseline,
             };
             enter(state, phase, dismiss)
         }
@@ -226,13 +164,26 @@ pub(super) fn roll_back(
     release: Option<Effect>,
 ) -> Step {
     let phase = Phase::RollingBack {
-        deployment: activation.deployment,
-        system: activation.system,
+        activation,
         failure,
-        baseline: activation.baseline,
         reboot: Reboot::LeadsBack,
     };
     enter(state, phase, release)
+}
+
+/// The deployment is over, with the system that it built.
+pub(in super::super) fn end(
+    state: State,
+    activation: Activation,
+    outcome: Outcome,
+    release: Option<Effect>,
+    context: &Context<'_>,
+) -> Step {
+    let Activation {
+        deployment, system, ..
+    } = activation;
+    let toplevel = Some(system.toplevel);
+    finish(state, deployment, toplevel, outcome, release, context)
 }
 
 /// The guardian was first.

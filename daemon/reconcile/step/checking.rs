@@ -5,7 +5,7 @@
 
 use super::super::effect::Effect;
 use super::super::permission::{BootPermission, BootWithoutTest};
-use super::super::phase::{Phase, Way};
+use super::super::phase::{Activation, Phase, Way};
 use super::super::state::{Context, State, Step};
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};
@@ -104,10 +104,12 @@ pub(super) fn checking(
     let phase = match way {
         Way::Test => Phase::Arming { deployment, system },
         Way::Boot(permission) => Phase::SettingProfile {
-            deployment,
-            system,
+            activation: Activation {
+                deployment,
+                system,
+                baseline: Baseline::default(),
+            },
             permission,
-            baseline: Baseline::default(),
         },
     };
     enter(state, phase, release)

@@ -3,10 +3,10 @@
 
 use super::super::effect::Effect;
 use super::super::permission::BootPermission;
-use super::super::phase::{AfterDisarm, AfterRestore, Phase, Reboot};
+use super::super::phase::{Activation, AfterDisarm, AfterRestore, Phase, Reboot};
 use super::super::recover::{MOST_INTERRUPTIONS, too_often};
 use super::super::state::{Context, State, Step};
-use super::activating::{Activation, disarm, roll_back};
+use super::activating::{disarm, end, roll_back};
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
@@ -25,10 +25,8 @@ pub(super) fn setting_profile(
     match result {
         Ok(()) => {
             let phase = Phase::WritingBootEntry {
-                deployment: activation.deployment,
-                system: activation.system,
+                activation,
                 permission,
-                baseline: activation.baseline,
             };
             enter(state, phase, release)
         }
@@ -47,10 +45,8 @@ pub(super) fn writing_boot_entry(
     match result {
         Ok(()) => {
             let phase = Phase::ReadingBack {
-                deployment: activation.deployment,
-                system: activation.system,
+                activation,
                 permission,
-                baseline: activation.baseline,
             };
             enter(state, phase, release)
         }
@@ -167,11 +163,14 @@ pub(super) fn restored(
                 Ok(()) => (failure, Reboot::LeadsBack),
                 Err(also) => (both(failure, &also), Reboot::LeadsAstray),
             };
-            let phase = Phase::RollingBack {
+            let activation = Activation {
                 deployment,
                 system,
-                failure,
                 baseline,
+            };
+            let phase = Phase::RollingBack {
+                activation,
+                failure,
                 reboot,
             };
             return enter(state, phase, release);
@@ -196,14 +195,13 @@ fn both(failure: Failure, also: &Failure) -> Failure {
 /// The way back came to its end.
 pub(super) fn rolled_back(
     mut state: State,
-    deployment: Deployment,
-    system: System,
+    activation: Activation,
     failure: Failure,
-    end: RollbackEnd,
+    way_back: RollbackEnd,
     context: &Context<'_>,
 ) -> Step {
-    let failure = unless_too_often(&deployment, failure);
-    let outcome = match end {
+    let failure = unless_too_often(&activation.deployment, failure);
+    let outcome = match way_back {
         RollbackEnd::RolledBack { remote } if is_nobodys_fault(&failure, &remote) => {
             Outcome::Inconclusive(failure)
         }
@@ -217,9 +215,8 @@ pub(super) fn rolled_back(
         }
         RollbackEnd::Overridden(failure) => Outcome::Overridden(failure),
     };
-    let dismiss = Some(Effect::Dismiss(deployment.id.clone()));
-    let toplevel = Some(system.toplevel);
-    finish(state, deployment, toplevel, outcome, dismiss, context)
+    let dismiss = Some(Effect::Dismiss(activation.deployment.id.clone()));
+    end(state, activation, outcome, dismiss, context)
 }
 
 /// Whether the commit is not to blame: the host was going down, or the remote
@@ -238,22 +235,4 @@ fn unless_too_often(deployment: &Deployment, failure: Failure) -> Failure {
     } else {
         failure
     }
-}
-
-fn end(
-    state: State,
-    activation: Activation,
-    outcome: Outcome,
-    release: Option<Effect>,
-    context: &Context<'_>,
-) -> Step {
-    let toplevel = Some(activation.system.toplevel);
-    finish(
-        state,
-        activation.deployment,
-        toplevel,
-        outcome,
-        release,
-        context,
-    )
 }

@@ -15,15 +15,13 @@ mod finish;
 #[cfg(test)]
 mod tests;
 
-use self::activating::Activation;
-pub(super) use self::activating::guardian_fired;
+pub(super) use self::activating::{end, guardian_fired};
 pub(super) use self::finish::finish;
 use super::effect::Effect;
 use super::event::{Event, Report};
 use super::phase::Phase;
 use super::state::{Context, State, Step};
-use crate::model::deployment::{Deployment, DeploymentId, System};
-use crate::model::health::Baseline;
+use crate::model::deployment::DeploymentId;
 
 /// Takes the state one event further.
 pub fn step(state: State, event: Event, context: &Context<'_>) -> Step {
@@ -73,104 +71,50 @@ fn completed(
         (Phase::Arming { deployment, system }, Report::Armed(result)) => {
             activating::arming(state, deployment, system, result, context)
         }
-        (
-            Phase::Testing {
-                deployment,
-                system,
-                baseline,
-            },
-            Report::Tested(result),
-        ) => activating::testing(
-            state,
-            activation(deployment, system, baseline),
-            result,
-            context,
-        ),
-        (
-            Phase::Replacing {
-                deployment,
-                system,
-                baseline,
-            },
-            Report::Replaced(result),
-        ) => activating::replacing(state, activation(deployment, system, baseline), result),
-        (
-            Phase::Confirming {
-                deployment,
-                system,
-                baseline,
-            },
-            Report::Confirmed(confirmation),
-        ) => activating::confirming(
-            state,
-            activation(deployment, system, baseline),
-            confirmation,
-        ),
-        (
-            Phase::Claiming {
-                deployment,
-                system,
-                baseline,
-            },
-            Report::Claimed(result),
-        ) => activating::claiming(state, activation(deployment, system, baseline), result),
+        (Phase::Testing(activation), Report::Tested(result)) => {
+            activating::testing(state, activation, result, context)
+        }
+        (Phase::Replacing(activation), Report::Replaced(result)) => {
+            activating::replacing(state, activation, result)
+        }
+        (Phase::Confirming(activation), Report::Confirmed(confirmation)) => {
+            activating::confirming(state, activation, confirmation)
+        }
+        (Phase::Claiming(activation), Report::Claimed(result)) => {
+            activating::claiming(state, activation, result)
+        }
         (
             Phase::SettingProfile {
-                deployment,
-                system,
+                activation,
                 permission,
-                baseline,
             },
             Report::ProfileSet(result),
-        ) => {
-            let activation = activation(deployment, system, baseline);
-            committing::setting_profile(state, activation, permission, result, context)
-        }
+        ) => committing::setting_profile(state, activation, permission, result, context),
         (
             Phase::WritingBootEntry {
-                deployment,
-                system,
+                activation,
                 permission,
-                baseline,
             },
             Report::BootEntryWritten(result),
-        ) => {
-            let activation = activation(deployment, system, baseline);
-            committing::writing_boot_entry(state, activation, permission, result, context)
-        }
+        ) => committing::writing_boot_entry(state, activation, permission, result, context),
         (
             Phase::ReadingBack {
-                deployment,
-                system,
+                activation,
                 permission,
-                baseline,
             },
             Report::ReadBack(observed),
-        ) => {
-            let activation = activation(deployment, system, baseline);
-            committing::reading_back(state, activation, permission, &observed, context)
-        }
-        (
-            Phase::Disarming {
-                deployment,
-                system,
-                then,
-                baseline,
-            },
-            Report::Disarmed(verdict),
-        ) => {
-            let activation = activation(deployment, system, baseline);
+        ) => committing::reading_back(state, activation, permission, &observed, context),
+        (Phase::Disarming { activation, then }, Report::Disarmed(verdict)) => {
             activating::disarmed(state, activation, then, verdict, context)
         }
         (
             Phase::RollingBack {
-                deployment,
-                system,
+                activation,
                 failure,
                 ..
             },
             Report::RolledBack(end),
-        ) => committing::rolled_back(state, deployment, system, failure, end, context),
+        ) => committing::rolled_back(state, activation, failure, end, context),
         (
             Phase::Restoring {
                 deployment,
@@ -185,14 +129,6 @@ fn completed(
             state.phase = phase;
             stale(state)
         }
-    }
-}
-
-fn activation(deployment: Deployment, system: System, baseline: Baseline) -> Activation {
-    Activation {
-        deployment,
-        system,
-        baseline,
     }
 }
 
