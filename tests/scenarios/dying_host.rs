@@ -25,7 +25,7 @@ use crate::testbed::world::{World, wait_until};
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// How often a ledger is read whose phase is waited for: several times within the shortest phase.
-const TIGHT: Duration = Duration::from_micros(100);
+const TIGHT: Duration = Duration::from_millis(1);
 
 const UNIT: &str = "deploy-flake.service";
 pub(crate) const GUARDIAN: &str = "deploy-flake-guardian.service";
