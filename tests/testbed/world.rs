@@ -3,7 +3,8 @@
 //! In: the name of the running test. Out: hosts, a git server, a client, all on one network of their own. When the
 //! last of them is dropped, nothing is left.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::cache;
 use super::child;
 use super::client::Client;
 use super::generation::Generation;
@@ -30,6 +32,7 @@ pub(crate) struct Ground {
     pub(crate) outside: Outside,
     pub(crate) record: Record,
     pub(crate) scenario: String,
+    began: Instant,
 }
 
 impl Ground {
@@ -54,7 +57,21 @@ impl Ground {
             outside,
             record,
             scenario,
+            began: Instant::now(),
         })
+    }
+
+    /// Notes how long the world stood: where the time of all scenarios goes.
+    fn note_time(&self) {
+        let line = format!(
+            "{:.1}\t{}\n",
+            self.began.elapsed().as_secs_f64(),
+            self.scenario
+        );
+        let path = cache::logs().join("times.tsv");
+        let file = File::options().create(true).append(true).open(path);
+        // In one piece: worlds end at the same time. A figure that is lost breaks no scenario.
+        let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
     }
 
     /// Where the overlays are.
@@ -78,6 +95,7 @@ pub(crate) fn mount_memory(directory: &Path, size: &str) {
 impl Drop for Ground {
     fn drop(&mut self) {
         self.record.take_down();
+        self.note_time();
     }
 }
 
