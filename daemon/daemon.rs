@@ -10,6 +10,7 @@
 mod core;
 mod looking;
 mod publisher;
+mod shutdown;
 mod standing;
 
 use std::path::{Path, PathBuf};

@@ -111,6 +111,7 @@ fn unknown(output: Output, life: Life) -> Result<String, Failure> {
             "condition": null,
             "last": null,
             "quarantine": null,
+            "reboot": null,
         })),
     }
 }

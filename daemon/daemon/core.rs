@@ -13,6 +13,7 @@ use tracing::{debug, error, warn};
 
 use super::looking::{Limits, Looking, look};
 use super::publisher::Publisher;
+use super::shutdown::Shutdown;
 use super::standing::{Seen, Standing};
 use crate::executor::{Completion, Executor};
 use crate::host::{clock, random};
@@ -57,6 +58,7 @@ pub(super) struct Core<S> {
     seen: mpsc::UnboundedSender<Seen>,
     unsaved: Option<Unsaved>,
     publisher: Publisher,
+    shutdown: Shutdown,
 }
 
 /// A decision that is not on disk yet, so nothing of it may happen.
@@ -85,7 +87,10 @@ pub(super) struct Parts<S> {
 
 impl<S: Stages> Core<S> {
     pub(super) fn new(parts: Parts<S>) -> Self {
+        let shutdown = Shutdown::new(Arc::clone(&parts.stages));
+        shutdown.leads(parts.state.reboot);
         Self {
+            shutdown,
             stages: parts.stages,
             executor: parts.executor,
             ledger: parts.ledger,
@@ -285,6 +290,7 @@ impl<S: Stages> Core<S> {
         }
         let ends = next.state.phase == Phase::Resting && self.state.phase != Phase::Resting;
         self.state = next.state;
+        self.shutdown.leads(self.state.reboot);
         if ends {
             // What was pushed meanwhile is seen at once.
             self.looking.hasten(Instant::now());

@@ -18,11 +18,11 @@ use crate::ipc::server;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::CommitId;
 use crate::reconcile::condition::{Condition, Surroundings, condition};
-use crate::reconcile::phase::Phase;
+use crate::reconcile::phase::{Phase, Reboot};
 use crate::reconcile::quarantine::Quarantined;
 use crate::reconcile::state::State;
 use crate::report::{notify, story, words};
-use crate::store::snapshot::{self, ConditionState, PhaseName, Snapshot};
+use crate::store::snapshot::{self, ConditionState, PhaseName, RebootName, Snapshot};
 
 /// Gives out what everybody may know.
 pub(super) struct Publisher {
@@ -78,6 +78,7 @@ impl Publisher {
             condition: self.condition(state, standing, &condition, now),
             last: state.last.as_ref().map(snapshot::Last::from),
             quarantine: state.quarantine.iter().map(held).collect(),
+            reboot: reboot_name(state.reboot),
         };
         if self.last.as_ref() == Some(&snapshot) {
             return;
@@ -229,6 +230,13 @@ fn held(quarantined: &Quarantined) -> snapshot::Held {
         class: failure.class,
         message: failure.message.clone(),
         since: quarantined.since,
+    }
+}
+
+fn reboot_name(reboot: Reboot) -> RebootName {
+    match reboot {
+        Reboot::LeadsBack => RebootName::Safe,
+        Reboot::LeadsAstray => RebootName::Unsafe,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::host::clock;
 
 /// Ever harder: a shutdown in order, all processes killed by PID 1, and no PID
 /// 1 at all. The first is what `systemctl reboot` comes to, without asking
-/// logind, who is asked over the bus.
+/// logind, who is asked over the bus; so none of them stops at an inhibitor.
 const WAYS: [&[&str]; 3] = [
     &[
         "start",

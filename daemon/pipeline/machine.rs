@@ -17,7 +17,7 @@ use super::{Stages, activate, boot, build, check, confirm, guard, health, observ
 use crate::config::Config;
 use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
-use crate::host::systemd::{SystemState, Systemd};
+use crate::host::systemd::{ShutdownLock, SystemState, Systemd};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::{Baseline, Reachability};
@@ -129,6 +129,17 @@ impl Stages for Machine {
 
     async fn lost(&self) {
         self.systemd.closed().await;
+    }
+
+    async fn inhibit_shutdown(&self, why: &str) -> Result<ShutdownLock, Failure> {
+        let lock = self.systemd.inhibit_shutdown(why).await;
+        lock.map_err(|error| {
+            Failure::new(
+                FailureCode::StepFailed,
+                format!("{:#}", anyhow::Error::new(error)),
+                "Nothing but care keeps this host from being rebooted; see `deploy-flake status`.",
+            )
+        })
     }
 
     async fn ready(&self) -> Result<(), Failure> {

@@ -27,6 +27,7 @@ pub mod git;
 pub mod build;
 pub mod machine;
 
+use crate::host::systemd::ShutdownLock;
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::Failure;
 use crate::model::health::Baseline;
@@ -50,6 +51,12 @@ pub trait Stages: Send + Sync + 'static {
     /// Resolves when nothing can be known of the machine any more: the
     /// connection to systemd is lost, and this daemon is about to end.
     fn lost(&self) -> impl Future<Output = ()> + Send;
+
+    /// Keeps the host from being shut down until the lock is dropped.
+    fn inhibit_shutdown(
+        &self,
+        why: &str,
+    ) -> impl Future<Output = Result<ShutdownLock, Failure>> + Send;
 
     /// Fails with `host-busy` while the system is starting or shutting down.
     fn ready(&self) -> impl Future<Output = Result<(), Failure>> + Send;

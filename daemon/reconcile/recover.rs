@@ -18,7 +18,7 @@ use crate::model::deployment::{Deployment, Finished, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict};
-use crate::model::system::{Observed, ProfileEntry};
+use crate::model::system::{DefaultEntry, Observed, ProfileEntry};
 
 /// How often a deployment is taken up again after a reboot in its middle.
 pub(super) const MOST_INTERRUPTIONS: u32 = 1;
@@ -46,6 +46,13 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
     if last.is_some_and(|last| *last != context.boot_id) {
         // The reboot brought the system before back, and its units with it.
         state.known_broken.clear();
+        if world.observed.default_entry == DefaultEntry::Unchecked {
+            // Nobody reads the entry; that the host came up is all there is.
+            state.reboot = Reboot::LeadsBack;
+        }
+    }
+    if state.phase == Phase::Resting {
+        state.learn_entry(&world.observed);
     }
     if rebooted {
         let phase = std::mem::take(&mut state.phase);

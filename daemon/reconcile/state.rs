@@ -15,7 +15,7 @@ use crate::model::deployment::{Deployment, DeploymentId, Finished, Resolved};
 use crate::model::failure::FailureCode;
 use crate::model::policy::{Policy, Settings};
 use crate::model::stage::{Arming, Forgiven, Rollback};
-use crate::model::system::BootId;
+use crate::model::system::{BootId, Observed};
 use crate::model::time::Now;
 
 /// Everything that outlives the daemon: what the ledger holds.
@@ -35,6 +35,10 @@ pub struct State {
     /// Toplevels that failed: none is activated again by itself.
     #[serde(default)]
     pub quarantine: Quarantine,
+    /// Where a reboot leads: astray from a boot entry that could not be put
+    /// back, until it is read back as what runs.
+    #[serde(default)]
+    pub reboot: Reboot,
 }
 
 /// When to try again, and how often it was tried already.
@@ -78,6 +82,15 @@ pub struct Step {
 }
 
 impl State {
+    /// Takes what the host is now: a default entry that starts what runs leads
+    /// nobody astray, whoever repaired it.
+    pub(super) fn learn_entry(&mut self, observed: &Observed) {
+        let entry = observed.default_entry.toplevel();
+        if entry.is_some() && entry == observed.running.as_ref() {
+            self.reboot = Reboot::LeadsBack;
+        }
+    }
+
     /// The work that the phase is waiting for: what a restarted daemon takes up.
     /// None at rest; nothing is armed, and so nothing is ever rolled back,
     /// without a system to go back to.

@@ -76,6 +76,12 @@ message_ids! {
     ROLLBACK_FAILED = "06e047a6cb8f419db4cb140d4a413855";
     /// The previous system runs again, and nobody can say whose fault it was.
     INCONCLUSIVE = "b900f38866a343a9bc1086a9c412f3d4";
+    /// The host is kept from being shut down.
+    SHUTDOWN_INHIBITED = "f3192ea3660140deb0fcf260e9b76086";
+    /// It may be shut down again.
+    SHUTDOWN_ALLOWED = "213850188b0643caaf506ac6a041e0b6";
+    /// Nothing keeps it from being shut down, although something should.
+    SHUTDOWN_NOT_INHIBITED = "d3a8934cf9dc4da4ba38f06c01111aa3";
     /// A system is not activated again by itself.
     QUARANTINED = "0f602f6f2bef4816a65589310a266dbf";
     /// An operator wants what failed tried once more.
@@ -416,6 +422,33 @@ pub fn interrupted(id: &DeploymentId, commit: &CommitId, phase: &str) {
         df_commit = %commit,
         df_phase = phase,
         "a deployment was cut off by a reboot"
+    );
+}
+
+/// A reboot leads astray, and the host is kept from it.
+pub fn shutdown_inhibited() {
+    error!(
+        message_id = SHUTDOWN_INHIBITED,
+        "the boot entry is not what runs, so a reboot or shutdown of this host is inhibited"
+    );
+}
+
+/// The default entry starts what runs again.
+pub fn shutdown_allowed() {
+    info!(
+        message_id = SHUTDOWN_ALLOWED,
+        "the boot entry is read back as sound, this host may be rebooted again"
+    );
+}
+
+/// A reboot leads astray, and logind does not keep the host from it.
+pub fn shutdown_not_inhibited(failure: &Failure) {
+    error!(
+        message_id = SHUTDOWN_NOT_INHIBITED,
+        df_failure = failure.code.as_str(),
+        df_message = failure.message,
+        df_hint = failure.hint,
+        "do not reboot this host, which nothing keeps from it"
     );
 }
 

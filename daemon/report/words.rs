@@ -7,7 +7,7 @@
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::{Branch, CommitId};
 use crate::model::text::{LINE_LIMIT, one_line};
-use crate::store::snapshot::{ConditionState, OutcomeName, PhaseName, Snapshot};
+use crate::store::snapshot::{ConditionState, OutcomeName, PhaseName, RebootName, Snapshot};
 
 /// What is being done, to follow "the daemon is".
 pub fn phase(name: PhaseName) -> &'static str {
@@ -56,6 +56,8 @@ pub fn condition(state: ConditionState) -> &'static str {
 pub fn headline(snapshot: &Snapshot) -> &'static str {
     if snapshot.needs_human() {
         CRITICAL
+    } else if snapshot.reboot == RebootName::Unsafe {
+        DO_NOT_REBOOT
     } else {
         condition(snapshot.condition.state)
     }
@@ -63,6 +65,9 @@ pub fn headline(snapshot: &Snapshot) -> &'static str {
 
 /// For a host that no way led back.
 const CRITICAL: &str = "CRITICAL, the way back failed";
+
+/// For a host whose boot entry could not be put back.
+const DO_NOT_REBOOT: &str = "CRITICAL, do not reboot";
 
 /// How a deployment ended, to follow its commit.
 pub fn outcome(name: OutcomeName) -> &'static str {

@@ -67,6 +67,20 @@ pub struct Snapshot {
     /// oldest first. Unknown to schema 1.
     #[serde(default)]
     pub quarantine: Vec<Held>,
+    /// Where a reboot leads. Older daemons do not write it.
+    #[serde(default)]
+    pub reboot: RebootName,
+}
+
+/// Where a reboot leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RebootName {
+    /// To the system that the default entry is known to start.
+    #[default]
+    Safe,
+    /// Nowhere that anybody knows: the entry could not be put back.
+    Unsafe,
 }
 
 impl Snapshot {

@@ -90,6 +90,16 @@ fn was_tested_once(host: &Host, system: &str) {
 #[test]
 fn a_way_back_that_fails_is_a_reboot_that_says_why() {
     let mut scene = Scene::new("reboot");
+    // Somebody wants the host up; the last way back is none that may be kept from it.
+    let hold =
+        "systemd-run --unit=holder systemd-inhibit --what=shutdown --mode=block sleep infinity";
+    scene.host.shell(hold).must_succeed();
+    scene
+        .host
+        .wait_until("a reboot is inhibited", DEADLINE, |host| {
+            let list = host.run(&["systemd-inhibit", "--list", "--no-legend"]);
+            list.stdout.contains("sleep infinity")
+        });
     let commit = scene.publish_bad();
     scene
         .host

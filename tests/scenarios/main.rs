@@ -28,6 +28,7 @@ mod window;
 mod replacing;
 mod quarantining;
 mod overriding;
+mod astray;
 mod enduring;
 mod following;
 mod racing;

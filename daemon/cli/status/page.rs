@@ -12,7 +12,7 @@ use crate::cli::events::detail;
 use crate::cli::text::{WIDTH, moment, relative, system, wrap};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::report::words;
-use crate::store::snapshot::{PhaseName, Snapshot};
+use crate::store::snapshot::{PhaseName, RebootName, Snapshot};
 
 /// How wide the names of the facts are.
 const LABEL: usize = 13;
@@ -27,6 +27,10 @@ const GRACE_WHILE_LOOKING: Duration = Duration::from_secs(15 * 60);
 /// What to do about a system that is not activated by itself.
 const RETRY: &str = "push a commit that mends it; or, if the cause lay outside of the commit, \
                      `deploy-flake retry`";
+
+/// About a boot entry that could not be put back.
+const UNSAFE: &str = "DO NOT REBOOT until this is the same as what runs: the boot entry could not \
+                      be put back";
 
 /// The whole page.
 pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String {
@@ -174,6 +178,10 @@ fn systems(page: &mut Page, snapshot: &Snapshot) {
         Some(it) => system(it, width),
     };
     page.fact("next boot", &next);
+    match snapshot.reboot {
+        RebootName::Safe => {}
+        RebootName::Unsafe => page.fact("", UNSAFE),
+    }
 }
 
 fn remote(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {

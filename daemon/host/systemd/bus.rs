@@ -423,7 +423,7 @@ fn deadline_after(patience: Duration) -> Instant {
     Instant::now() + patience
 }
 
-fn call(operation: impl Into<String>) -> impl FnOnce(zbus::Error) -> SystemdError {
+pub(super) fn call(operation: impl Into<String>) -> impl FnOnce(zbus::Error) -> SystemdError {
     let operation = operation.into();
     |source| SystemdError::Call { operation, source }
 }

@@ -9,8 +9,10 @@ mod state;
 mod transient;
 mod timer;
 mod bus;
+mod inhibit;
 
 pub use bus::{Systemd, SystemdError};
+pub use inhibit::ShutdownLock;
 pub use state::{ActiveState, ExitCode, SystemState, UnitStatus};
 pub use timer::{TimerStatus, TransientTimer};
 pub use transient::{

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
 
 /// One unit as `ListUnitsFiltered` lists it: name, description, load state,
 /// active state, sub state, followed unit, path, job id, job type, job path.
@@ -67,4 +67,13 @@ pub(super) trait UnitProperties {
     fn get_all(&self, interface_name: &str) -> zbus::Result<HashMap<String, OwnedVariant>>;
 
     fn get(&self, interface_name: &str, property_name: &str) -> zbus::Result<OwnedVariant>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.login1.Manager",
+    default_service = "org.freedesktop.login1",
+    default_path = "/org/freedesktop/login1"
+)]
+pub(super) trait Login {
+    fn inhibit(&self, what: &str, who: &str, why: &str, mode: &str) -> zbus::Result<OwnedFd>;
 }

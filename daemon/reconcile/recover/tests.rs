@@ -418,3 +418,35 @@ fn every_phase_is_read_back_from_the_form_that_every_daemon_writes() {
         assert_eq!(read, phase);
     }
 }
+
+#[test]
+fn a_reboot_that_came_up_is_all_that_is_known_of_an_entry_that_nobody_reads() {
+    let unreadable = DefaultEntry::Unreadable("torn".to_owned());
+    for (boot_now, default_entry, reboot) in [
+        (0, DefaultEntry::Unchecked, Reboot::LeadsAstray),
+        (1, DefaultEntry::Unchecked, Reboot::LeadsBack),
+        (1, unreadable, Reboot::LeadsAstray),
+        (0, DefaultEntry::Toplevel(toplevel(0)), Reboot::LeadsBack),
+    ] {
+        let state = State {
+            last: Some(Finished {
+                deployment: deployment(1),
+                toplevel: Some(toplevel(1)),
+                outcome: Outcome::RolledBack(failure(FailureCode::BootLoaderFailed)),
+                finished: now(50),
+            }),
+            reboot: Reboot::LeadsAstray,
+            ..State::default()
+        };
+        let world = world(&Observed {
+            default_entry,
+            ..observed(0)
+        });
+        let policy = policy();
+        let context = Context {
+            boot_id: boot(boot_now),
+            ..context(&policy, 60)
+        };
+        assert_eq!(recover(state, &world, &context).state.reboot, reboot);
+    }
+}

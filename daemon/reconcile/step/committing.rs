@@ -55,7 +55,7 @@ pub(super) fn writing_boot_entry(
 }
 
 pub(super) fn reading_back(
-    state: State,
+    mut state: State,
     activation: Activation,
     permission: BootPermission,
     observed: &Observed,
@@ -66,6 +66,7 @@ pub(super) fn reading_back(
         let failure = mismatch(&activation.system, observed);
         return put_back(state, activation, &permission, failure, None, context);
     }
+    state.reboot = Reboot::LeadsBack;
     let runs = observed.running.as_ref() == Some(toplevel);
     match permission {
         BootPermission::Confirmed(_) => {
@@ -146,7 +147,7 @@ fn put_back(
 }
 
 pub(super) fn restored(
-    state: State,
+    mut state: State,
     deployment: Deployment,
     system: System,
     then: AfterRestore,
@@ -154,6 +155,7 @@ pub(super) fn restored(
     context: &Context<'_>,
 ) -> Step {
     let release = Some(Effect::Release(UnitStep::Restore));
+    state.reboot = leads(state.reboot, &result);
     let failure = match (result, then) {
         (Ok(()), AfterRestore::Repeat) => {
             return enter(state, Phase::Inspecting { deployment, system }, release);
@@ -183,12 +185,33 @@ pub(super) fn restored(
     finish(state, deployment, toplevel, outcome, release, context)
 }
 
+/// Where a reboot leads after an attempt to put the entry back. A profile that
+/// somebody else set is left alone, and so is what they made of its entry.
+fn leads(before: Reboot, result: &Result<(), Failure>) -> Reboot {
+    match result {
+        Ok(()) => Reboot::LeadsBack,
+        Err(failure) if failure.code == FailureCode::Overridden => before,
+        Err(_) => Reboot::LeadsAstray,
+    }
+}
+
 /// One failure after another: the later one says what to do.
 fn both(failure: Failure, also: &Failure) -> Failure {
     Failure {
         message: format!("{}; and {}", failure.message, also.message),
         hint: also.hint.clone(),
         ..failure.with_more(&also.detail)
+    }
+}
+
+/// The same after a rollback, whose own hint is a reboot: not where that leads
+/// astray.
+fn both_after(reboot: Reboot, failure: Failure, also: &Failure) -> Failure {
+    let hint = failure.hint.clone();
+    let both = both(failure, also);
+    match reboot {
+        Reboot::LeadsBack => both,
+        Reboot::LeadsAstray => Failure { hint, ..both },
     }
 }
 
@@ -211,7 +234,7 @@ pub(super) fn rolled_back(
             failed_units,
         } => {
             state.known_broken.extend(failed_units);
-            Outcome::RollbackFailed(both(failure, &also))
+            Outcome::RollbackFailed(both_after(state.reboot, failure, &also))
         }
         RollbackEnd::Overridden(failure) => Outcome::Overridden(failure),
     };

@@ -15,7 +15,10 @@ use crate::model::system::Observed;
 
 /// Takes a look: at rest it may start a deployment; while nothing on the host
 /// is touched yet a newer commit takes over; later it changes nothing.
-pub(super) fn looked(state: State, look: &Look, context: &Context<'_>) -> Step {
+pub(super) fn looked(mut state: State, look: &Look, context: &Context<'_>) -> Step {
+    if state.phase == Phase::Resting || state.phase.is_preparing() {
+        state.learn_entry(&look.observed);
+    }
     if state.phase == Phase::Resting {
         return at_rest(state, look, context);
     }

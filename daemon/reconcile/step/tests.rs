@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::effect::{Effect, Work};
 use super::super::event::{Demand, Event, Look, Report};
 use super::super::fixtures::*;
-use super::super::phase::Phase;
+use super::super::phase::{Phase, Reboot};
 use super::super::state::{Context, State, Step};
 use super::step;
 use crate::model::deployment::{DeploymentId, Outcome};
@@ -512,6 +512,84 @@ fn an_entry_that_reads_back_wrong_leads_back_to_the_entry_before() {
     assert!(!rollback.may_reboot);
     story.report(rolled_back());
     assert_eq!(story.failure_code(), Some(FailureCode::ReadBackMismatch));
+}
+
+/// A host that was led back, and whose entry could not be put back.
+fn astray(result: Result<(), Failure>, end: Report) -> Story {
+    let mut story = Story::begin().until_boot_entry();
+    let failed = failure(FailureCode::BootLoaderFailed);
+    story.report(Report::BootEntryWritten(Err(failed)));
+    assert_eq!(story.state.reboot, Reboot::LeadsBack, "not known yet");
+    story.report(Report::Restored(result));
+    story.report(end);
+    story
+}
+
+fn looked_at(mut story: Story, running: u8, default_entry: DefaultEntry) -> Reboot {
+    let observed = Observed {
+        running: Some(toplevel(running)),
+        default_entry,
+        ..observed(0)
+    };
+    story.feed(Event::Looked(Look {
+        head: Some(commit(1)),
+        observed,
+        demand: Demand::Time,
+    }));
+    story.state.reboot
+}
+
+#[test]
+fn a_reboot_is_unsafe_until_the_entry_is_read_back_as_what_runs() {
+    let entry = |index| DefaultEntry::Toplevel(toplevel(index));
+    for (running, default_entry, reboot) in [
+        (0, entry(0), Reboot::LeadsBack),
+        // Whoever repaired it may have made it another system's.
+        (2, entry(2), Reboot::LeadsBack),
+        (0, entry(1), Reboot::LeadsAstray),
+        (
+            0,
+            DefaultEntry::Unreadable("torn".to_owned()),
+            Reboot::LeadsAstray,
+        ),
+        (0, DefaultEntry::Unchecked, Reboot::LeadsAstray),
+    ] {
+        let failed = Err(failure(FailureCode::BootLoaderFailed));
+        let story = astray(failed, rolled_back());
+        assert_eq!(story.state.reboot, Reboot::LeadsAstray);
+        let found = looked_at(story, running, default_entry.clone());
+        assert_eq!(found, reboot, "{running} {default_entry:?}");
+    }
+}
+
+#[test]
+fn an_entry_that_was_put_back_or_is_somebody_elses_is_no_danger() {
+    for result in [Ok(()), Err(failure(FailureCode::Overridden))] {
+        let story = astray(result, rolled_back());
+        assert_eq!(story.state.reboot, Reboot::LeadsBack);
+    }
+}
+
+#[test]
+fn a_failed_rollback_does_not_advise_a_reboot_that_leads_astray() {
+    let failed_rollback = || {
+        let mut also = failure(FailureCode::RollbackFailed);
+        "a reboot leads back".clone_into(&mut also.hint);
+        Report::RolledBack(RollbackEnd::Failed {
+            failure: also,
+            failed_units: BTreeSet::new(),
+        })
+    };
+    let mut mismatch = failure(FailureCode::ReadBackMismatch);
+    "do not reboot".clone_into(&mut mismatch.hint);
+    for (result, hint) in [
+        (Ok(()), "a reboot leads back"),
+        (Err(mismatch), "do not reboot"),
+    ] {
+        let story = astray(result, failed_rollback());
+        let failure = story.outcome().failure().expect("it failed");
+        assert_eq!(failure.hint, hint);
+    }
 }
 
 #[test]

@@ -103,5 +103,6 @@ pub(crate) fn full() -> Snapshot {
             message: "web.service failed".to_owned(),
             since: noon(),
         }],
+        reboot: RebootName::Safe,
     }
 }
