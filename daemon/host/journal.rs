@@ -1,21 +1,29 @@
 //! What a unit said: the end of its lines in the journal.
 //!
 //! In: one run of a unit. Out: plain text that is safe in a terminal and a log.
-//! Must not: fail; without a journal the text is empty, and that is told to
-//! our own log.
+//! Must not: fail, or hold anybody up for a journald that does not answer; what
+//! is missing then is told to our own log.
 
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 use super::command::{self, Command};
 
-/// How long the journal may take to write out what it has received.
-const SYNC_DEADLINE: Duration = Duration::from_secs(5);
+/// How long all of it may take while journald does not answer: no step stalls
+/// longer because of its words.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long reading may take, on a host with a big journal and slow disks.
+/// How soon it is read what is there already, should journald not answer. What
+/// it received it has written, and only syncs, by then.
+const HEAD_START: Duration = Duration::from_millis(400);
+
+/// How long reading may take once journald has answered, on a host with a big
+/// journal and slow disks.
 const READ_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How much text is kept.
@@ -41,16 +49,76 @@ pub struct Run {
     pub began: u64,
 }
 
+/// Whether nothing is missing from what was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// journald had written all that it received.
+    #[default]
+    Whole,
+    /// It did not answer in time: the end may be missing, or everything.
+    Partial,
+}
+
+/// What a unit said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// The last lines.
+    pub text: String,
+    /// Whether they are all.
+    pub extent: Extent,
+}
+
 /// The last lines of one run of a unit.
-pub async fn tail(journalctl: &Path, run: &Run, lines: usize, said: Said) -> String {
+pub async fn tail(journalctl: &Path, run: &Run, lines: usize, said: Said) -> Words {
     if run.invocation_id.is_empty() {
-        return String::new();
+        return Words::default();
     }
+    let until = Instant::now() + PATIENCE;
     // What a process wrote just before it ended may still be on its way.
     let sync = Command::new(journalctl, ["--sync"]);
-    if let Err(error) = command::run(&sync, SYNC_DEADLINE).await {
-        warn!(%error, "the journal could not be synchronised");
+    let synced = command::run(&sync, PATIENCE);
+    let read = || read(journalctl, run, lines, said);
+    let early = async {
+        sleep(HEAD_START).await;
+        timeout_at(until, read()).await.unwrap_or_default()
+    };
+    let mut early = pin!(early);
+    let mut words = None;
+    let synced = {
+        let mut synced = pin!(synced);
+        loop {
+            // Cancel-safe: both are polled on where they were.
+            tokio::select! {
+                biased;
+                synced = &mut synced => break synced,
+                text = &mut early, if words.is_none() => words = Some(text),
+            }
+        }
+    };
+    match synced {
+        Ok(output) if output.status.success() => Words {
+            text: read().await,
+            extent: Extent::Whole,
+        },
+        Ok(_) | Err(_) => {
+            warn!(
+                unit = run.unit,
+                "journald does not answer; words of the unit may be missing"
+            );
+            let text = match words {
+                Some(text) => text,
+                None => early.await,
+            };
+            Words {
+                text,
+                extent: Extent::Partial,
+            }
+        }
     }
+}
+
+/// What the journal's files hold now.
+async fn read(journalctl: &Path, run: &Run, lines: usize, said: Said) -> String {
     let read = Command::new(journalctl, arguments(run, lines, said));
     match command::run(&read, READ_DEADLINE).await {
         Ok(output) if output.status.success() => {
@@ -231,6 +299,43 @@ mod tests {
             ("Grüße ✓", "Grüße ✓"),
         ] {
             assert_eq!(plain(dirty), clean, "{dirty:?}");
+        }
+    }
+
+    /// A `journalctl` that does this.
+    fn journalctl(directory: &Path, script: &str) -> std::path::PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = directory.join("journalctl");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        path
+    }
+
+    const ENTRY: &str =
+        r#"echo '{"MESSAGE":"words","_SYSTEMD_INVOCATION_ID":"abc","__MONOTONIC_TIMESTAMP":"1"}'"#;
+
+    #[tokio::test]
+    async fn a_journald_that_does_not_answer_is_not_waited_for_and_read_as_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let hangs = "sleep 3600";
+        for (sync, read, text, extent) in [
+            ("exit 0", ENTRY, "words", Extent::Whole),
+            ("exit 0", "exit 1", "", Extent::Whole),
+            ("exit 1", ENTRY, "words", Extent::Partial),
+            (hangs, ENTRY, "words", Extent::Partial),
+            (hangs, hangs, "", Extent::Partial),
+        ] {
+            let script = format!("if [ \"$1\" = --sync ]; then {sync}; else {read}; fi");
+            let journalctl = journalctl(directory.path(), &script);
+            let begun = Instant::now();
+            let words = tail(&journalctl, &run(), 40, Said::ByProcesses).await;
+            let expected = Words {
+                text: text.to_owned(),
+                extent,
+            };
+            assert_eq!(words, expected, "{sync}, {read}");
+            // Far less than a step may be held up by nothing but its words.
+            assert!(begun.elapsed() < 4 * PATIENCE, "{sync}, {read}");
         }
     }
 

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::health::{HostView, list};
 use super::observe;
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
-use crate::host::journal::{self, Said};
+use crate::host::journal::{self, Extent, Said};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
@@ -112,11 +112,16 @@ async fn output(steps: &Steps, view: HostView<'_>, report: &StepReport) -> Optio
     if !report.tail.is_empty() || report.end == StepEnd::Succeeded {
         return Some(report.tail.clone());
     }
+    // A journald that does not answer is not asked again: that would be waited
+    // for twice.
+    if report.extent == Extent::Partial {
+        return None;
+    }
     let name = UnitStep::Test.unit();
     let unit = view.systemd.unit(&name).await.ok()??;
     let journalctl = &steps.programs().journalctl;
     let words = journal::tail(journalctl, &unit.run(&name), 1, Said::WithSystemd).await;
-    (!words.is_empty()).then(String::new)
+    (!words.text.is_empty()).then(String::new)
 }
 
 async fn judge(
@@ -129,7 +134,7 @@ async fn judge(
     let is_running = observe::running(view.root).as_ref() == Some(&system.toplevel);
     let failure =
         |code, message: &str, hint| Failure::new(code, message, hint).with_detail(&report.tail);
-    match classify(&report.end, reach(output, is_running)) {
+    match classify(&report.end, reach(output, report.extent, is_running)) {
         Ending::Activated => Ok(()),
         Ending::Untouched { code, message } => Err(TestFailure::Untouched(failure(
             code,
@@ -237,9 +242,9 @@ fn classify(end: &StepEnd, reach: Reach) -> Ending {
 }
 
 /// Reads from the output how far it came. That the candidate is the running
-/// system shows nothing if it already was; so then only a refusal in words
-/// counts.
-fn reach(output: Option<&str>, candidate_is_running: bool) -> Reach {
+/// system shows nothing if it already was, and what is not there may be missing
+/// from a part; so then only a refusal in words counts.
+fn reach(output: Option<&str>, extent: Extent, candidate_is_running: bool) -> Reach {
     let Some(output) = output else {
         return Reach::Unknown;
     };
@@ -253,7 +258,8 @@ fn reach(output: Option<&str>, candidate_is_running: bool) -> Reach {
     if lines.any(|line| line == REFUSAL_MARK) {
         return Reach::BeforeActivation;
     }
-    let is_whole = output.lines().count() < WHOLE_OUTPUT.0 && output.len() < WHOLE_OUTPUT.1;
+    let is_short = output.lines().count() < WHOLE_OUTPUT.0 && output.len() < WHOLE_OUTPUT.1;
+    let is_whole = is_short && extent == Extent::Whole;
     if is_whole && !candidate_is_running {
         Reach::BeforeActivation
     } else {
@@ -415,9 +421,26 @@ mod tests {
                 Reach::Activation,
             ),
         ] {
-            assert_eq!(reach(Some(output), false), expected, "{output:?}");
-            assert_eq!(reach(Some(output), true), if_running, "{output:?}");
+            assert_eq!(
+                reach(Some(output), Extent::Whole, false),
+                expected,
+                "{output:?}"
+            );
+            assert_eq!(
+                reach(Some(output), Extent::Whole, true),
+                if_running,
+                "{output:?}"
+            );
+            let part = reach(Some(output), Extent::Partial, false);
+            assert_eq!(
+                part, if_running,
+                "what is missing shows nothing: {output:?}"
+            );
         }
-        assert_eq!(reach(None, false), Reach::Unknown, "a lost journal");
+        assert_eq!(
+            reach(None, Extent::Partial, false),
+            Reach::Unknown,
+            "a lost journal"
+        );
     }
 }

@@ -208,7 +208,8 @@ impl Remote {
         match self.systemd.unit(UNIT).await {
             Ok(Some(unit)) => {
                 let journalctl = &self.programs.journalctl;
-                journal::tail(journalctl, &unit.run(UNIT), LAST_WORDS, said).await
+                let words = journal::tail(journalctl, &unit.run(UNIT), LAST_WORDS, said).await;
+                words.text
             }
             Ok(None) => String::new(),
             Err(error) => {

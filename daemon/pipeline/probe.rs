@@ -167,6 +167,7 @@ mod tests {
             end,
             captured: captured.to_owned(),
             tail: "tail".to_owned(),
+            extent: crate::host::journal::Extent::Whole,
         };
         read(&report, &closure()).map_err(|failure| failure.code)
     }

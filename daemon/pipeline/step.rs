@@ -12,7 +12,7 @@
 use tracing::{debug, info, warn};
 
 use crate::host::environment::Programs;
-use crate::host::journal::{self, Run, Said};
+use crate::host::journal::{self, Extent, Run, Said, Words};
 use crate::host::systemd::{ActiveState, SystemState, Systemd, SystemdError, UnitStatus};
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
@@ -40,6 +40,8 @@ pub struct StepReport {
     pub captured: String,
     /// Its last lines in the journal, if it did not succeed.
     pub tail: String,
+    /// Whether these are all that it said.
+    pub extent: Extent,
 }
 
 /// Runs steps.
@@ -211,21 +213,22 @@ impl Steps {
         {
             return Err(host_busy(&SystemState::Stopping));
         }
-        let tail = self.tail(&end, run.as_ref()).await;
+        let words = self.words(&end, run.as_ref()).await;
         debug!(unit = plan.step.unit(), deployment = %plan.deployment, ?end, "step ended");
         Ok(StepReport {
             end,
             captured: captured(plan),
-            tail,
+            tail: words.text,
+            extent: words.extent,
         })
     }
 
-    async fn tail(&self, end: &StepEnd, run: Option<&Run>) -> String {
+    async fn words(&self, end: &StepEnd, run: Option<&Run>) -> Words {
         let Some(run) = run else {
-            return String::new();
+            return Words::default();
         };
         let said = match end {
-            StepEnd::Succeeded => return String::new(),
+            StepEnd::Succeeded => return Words::default(),
             // Then only systemd can say why.
             StepEnd::CouldNotStart(_) => Said::WithSystemd,
             StepEnd::Exited(_)

@@ -4,6 +4,7 @@
 //! Rows 8 to 13 of the matrix, in the columns that no other set of scenarios has.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -178,6 +179,34 @@ fn a_journal_that_stands_still_in_test_and_window_holds_nothing_up() {
     let new = deployed(&host, &commit);
     assert_eq!(tests_of(&host, &new), 1);
     invariants(&host, &old, &new, Expected::New);
+}
+
+/// A step that fails is asked for its words, which nobody gives now: its end is known all the same.
+#[test]
+fn a_journal_that_stands_still_holds_the_end_of_a_step_up_for_a_moment_at_most() {
+    const HOOK: &str = "pre-activate-safety-checks";
+    // A journald that is waited for to write its files, as it once was, takes longer.
+    const MOST: Duration = Duration::from_secs(5);
+    let (mut world, host, old) = scene(1);
+    host.close_gate(HOOK);
+    let refusing = generation("second", 1).with("selfCheck", "echo words; exit 1");
+    let commit = world.server().repository().publish(&refusing);
+    host.wait_for_gate(HOOK, DEADLINE);
+    signal(&host, "systemd-journald.service", "STOP");
+    let opened = jiff::Timestamp::now();
+    host.open_gate(HOOK);
+    let status = ended_as(&host, &commit, "refused");
+    let ended: jiff::Timestamp = text(&status["last"]["finished_at"])
+        .parse()
+        .expect("a time");
+    signal(&host, "systemd-journald.service", "CONT");
+    assert_eq!(
+        status["last"]["failure"]["code"], "check-refused",
+        "{status:#}"
+    );
+    let took = ended.duration_since(opened);
+    assert!(took.unsigned_abs() < MOST, "{took:?}");
+    is_all(&host, &old);
 }
 
 #[test]

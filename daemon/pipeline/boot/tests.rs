@@ -194,6 +194,7 @@ fn what_was_not_written_is_told_with_its_output() {
             end,
             captured: String::new(),
             tail: "no space left".to_owned(),
+            extent: crate::host::journal::Extent::Whole,
         };
         let failure = written(&report, writing, Duration::ZERO).expect_err("it failed");
         assert_eq!(failure.code, expected, "{report:?} {writing:?}");

@@ -235,6 +235,7 @@ mod tests {
             end,
             captured: captured.to_owned(),
             tail: tail.to_owned(),
+            extent: crate::host::journal::Extent::Whole,
         }
     }
 

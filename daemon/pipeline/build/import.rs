@@ -198,6 +198,7 @@ mod tests {
             end,
             captured: String::new(),
             tail: tail.to_owned(),
+            extent: crate::host::journal::Extent::Whole,
         }
     }
 

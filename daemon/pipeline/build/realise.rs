@@ -218,6 +218,7 @@ mod tests {
             end,
             captured: String::new(),
             tail: tail.to_owned(),
+            extent: crate::host::journal::Extent::Whole,
         };
         let failure = answer(&report, &derivation()).expect_err("it did not succeed");
         (failure.code, failure.class)

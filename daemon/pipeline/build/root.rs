@@ -163,6 +163,7 @@ mod tests {
             end: StepEnd::Exited(1),
             captured: String::new(),
             tail: include_str!("fixtures/root-not-built.txt").to_owned(),
+            extent: crate::host::journal::Extent::Whole,
         };
         assert_eq!(failure(&report).code, FailureCode::NotRooted);
     }

@@ -34,6 +34,7 @@ fn report(end: StepEnd, tail: &str) -> StepReport {
         end,
         captured: String::new(),
         tail: tail.to_owned(),
+        extent: crate::host::journal::Extent::Whole,
     }
 }
 
