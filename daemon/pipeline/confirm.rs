@@ -42,7 +42,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// Looking less often would miss a unit between its crash and its restart.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// At every so many looks restarts are counted, which asks once per service.
+/// At every so many looks restarts are counted, which asks once per service;
+/// and whenever something else is broken than at the look before: what was
+/// restarted before the window began must not count in it.
 const LOOKS_PER_COUNT: u32 = 5;
 
 /// At least so many probes make up a window that is long enough for them.
@@ -194,6 +196,8 @@ struct Eyes<'a> {
     required: Required,
     looks: u32,
     restarts: BTreeMap<String, u32>,
+    recurring: BTreeSet<String>,
+    broken: BTreeSet<String>,
 }
 
 impl<'a> Eyes<'a> {
@@ -205,6 +209,8 @@ impl<'a> Eyes<'a> {
             required: Required::new(watched.baseline, watched.health, &ssh_units),
             looks: 0,
             restarts: BTreeMap::new(),
+            recurring: BTreeSet::new(),
+            broken: BTreeSet::new(),
         }
     }
 
@@ -218,15 +224,13 @@ impl<'a> Eyes<'a> {
     async fn see(&mut self) -> Result<Seen, SystemdError> {
         let view = self.watched.view;
         let systemd = view.systemd;
-        if self.looks.is_multiple_of(LOOKS_PER_COUNT) {
-            self.restarts = systemd.restart_counts().await?;
-        }
-        self.looks = self.looks.wrapping_add(1);
         let system = systemd.system_state().await?;
         let down = self.required.down(&systemd.active_units().await?);
         // Failed ones last: what crashes in between is seen at least once.
         let restarting = view.failing_restarts().await?;
         let failed = systemd.failed_units().await?;
+        self.count(failed.union(&restarting).cloned().collect())
+            .await?;
         Ok(Seen {
             system,
             queued: self.queued(failed.union(&down)).await?,
@@ -234,10 +238,33 @@ impl<'a> Eyes<'a> {
             down,
             restarting,
             restarts: self.restarts.clone(),
+            recurring: self.recurring.clone(),
             running: observe::running(view.root),
             // After what runs: the guardian writes it before it switches.
             token: token::read(self.watched.id),
         })
+    }
+
+    /// Counts restarts, if it is time to; after the look, so that what it shows
+    /// as running again has been counted.
+    async fn count(&mut self, broken: BTreeSet<String>) -> Result<(), SystemdError> {
+        let is_other = std::mem::replace(&mut self.broken, broken) != self.broken;
+        let is_due = self.looks.is_multiple_of(LOOKS_PER_COUNT);
+        self.looks = self.looks.wrapping_add(1);
+        if !is_due && !is_other {
+            return Ok(());
+        }
+        let systemd = self.watched.view.systemd;
+        let restarts = systemd.restart_counts().await?;
+        for (unit, count) in &restarts {
+            let before = self.restarts.get(unit).copied().unwrap_or_default();
+            // The others are not asked: these are few.
+            if *count > before && systemd.restarts_after_success(unit).await? {
+                self.recurring.insert(unit.clone());
+            }
+        }
+        self.restarts = restarts;
+        Ok(())
     }
 
     /// Those that are about to be started, or being started.

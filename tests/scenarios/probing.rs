@@ -182,3 +182,27 @@ fn a_unit_that_is_ignored_does_not_fail_the_activation_that_starts_it() {
     deployed(&host, &commit);
     assert_eq!(host.state(), "degraded");
 }
+
+/// It is down for a moment that no look sees; systemd has counted it.
+#[test]
+fn a_service_that_fails_once_in_the_window_and_is_started_again_at_once_is_not_kept() {
+    let blink = "[ -e /run/fail ] && exec sleep infinity; \
+                 while [ ! -e /run/fail ]; do sleep 0.1; done; exit 1";
+    let unit =
+        format!("[Service]\nExecStart=/bin/sh -c '{blink}'\nRestart=on-failure\nRestartSec=0\n");
+    let mut world = World::starting_with(generation("first", "30s"));
+    let host = world.boot();
+    let old = settled(&host);
+    let blinking = generation("second", "30s").wanted_unit("blinking.service", &unit);
+    let commit = world.server().repository().publish(&blinking);
+    host.wait_until("the new system is probed well", DEADLINE, |host| {
+        ledger(host)["phase"]["name"] == "confirming" && probes(host) >= 4
+    });
+    host.run(&["touch", "/run/fail"]).must_succeed();
+    let failure = failed(&host, &commit);
+    assert_eq!(failure["code"], "unhealthy-after-test", "{failure:#}");
+    let message = text(&failure["message"]);
+    let said = "blinking.service ended and was restarted";
+    assert!(message.contains(said), "{message}");
+    assert_eq!(host.running_system(), old);
+}

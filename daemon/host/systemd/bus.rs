@@ -40,6 +40,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(60);
 /// that by itself in the next turn of its loop.
 const UNLOAD_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The values of `Restart=` by which a service is started again also after it
+/// ended well (systemd.service(5)).
+const AFTER_SUCCESS: [&str; 2] = ["always", "on-success"];
+
 /// Units whose names begin so are ours, if they are transient.
 const OWN_PREFIX: &str = "deploy-flake-";
 
@@ -143,6 +147,16 @@ impl Systemd {
             }
         }
         Ok(counts)
+    }
+
+    /// Whether systemd starts a service again after it ended well, too: then a
+    /// restart need not be a failure. One that is gone is none.
+    pub async fn restarts_after_success(&self, name: &str) -> Result<bool, SystemdError> {
+        let properties = self.read_properties(name).await;
+        let properties = properties.map_err(call(format!("describe unit {name}")))?;
+        let policy = properties.as_ref().and_then(|all| all.get("Restart"));
+        let policy = policy.and_then(|policy| <&str>::try_from(policy).ok());
+        Ok(policy.is_some_and(|policy| AFTER_SUCCESS.contains(&policy)))
     }
 
     /// The names of the active units, all read in one call. One that is being

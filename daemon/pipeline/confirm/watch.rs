@@ -40,9 +40,13 @@ const GOOD_LOOKS: u32 = 3;
 /// for it, before it is given up early: another unit may be about to start it.
 const SETTLED_LOOKS: u32 = 5;
 
-/// How many restarts of one unit in the window mean that it flaps. One is not
-/// enough: a login prompt restarts when somebody logs out.
-const FLAPPING_RESTARTS: u32 = 2;
+/// How many restarts in the window are a verdict on a unit that systemd only
+/// starts again after a failure.
+const MOST_FAILURES: u32 = 1;
+
+/// How many are one on a unit that is started again after a good end, too: a
+/// login prompt restarts when somebody logs out.
+const MOST_ENDS: u32 = 2;
 
 /// What is heard while the host is watched.
 #[derive(Clone, Debug)]
@@ -74,6 +78,9 @@ pub(super) struct Seen {
     pub(super) restarting: BTreeSet<String>,
     /// How often each running service was restarted by itself.
     pub(super) restarts: BTreeMap<String, u32>,
+    /// Those of them that are started again after a good end, too, as far as
+    /// they were restarted.
+    pub(super) recurring: BTreeSet<String>,
     /// `/run/current-system`.
     pub(super) running: Option<Toplevel>,
     /// What the token says, read after everything else.
@@ -201,13 +208,13 @@ impl<'a> Watch<'a> {
         self.broken.extend(seen.down.iter().cloned());
         self.symptoms = of_units(seen, self.health, self.baseline);
         if self.symptoms.is_empty() {
-            self.judge_good(at)
+            self.judge_good(at, seen)
         } else {
             self.judge_bad(at, seen)
         }
     }
 
-    fn judge_good(&mut self, at: Duration) -> Option<Verdict> {
+    fn judge_good(&mut self, at: Duration, seen: &Seen) -> Option<Verdict> {
         match &mut self.phase {
             Phase::Becoming {
                 good_since,
@@ -221,7 +228,7 @@ impl<'a> Watch<'a> {
                 self.stay_if_good();
             }
             Phase::Staying { restarts, .. } => {
-                let flapping = flapping(restarts, &self.restarts);
+                let flapping = flapping(restarts, &self.restarts, &seen.recurring);
                 if let Some(unit) = verdicts(&flapping, self.health, self.baseline).first() {
                     return Some(self.flaps(unit));
                 }
@@ -347,8 +354,8 @@ impl<'a> Watch<'a> {
         Verdict::Unhealthy {
             code: FailureCode::UnhealthyAfterTest,
             message: format!(
-                "the system became healthy after `test`, and then {unit} was restarted again \
-                 and again"
+                "the system became healthy after `test`, and then {unit} ended and was restarted \
+                 by systemd"
             ),
             broken: self.broken.clone(),
         }
@@ -357,14 +364,23 @@ impl<'a> Watch<'a> {
 
 /// The units that were restarted too often since the window began. A count that
 /// fell was reset, by somebody's restart of the unit: it is counted from zero.
-fn flapping(before: &mut BTreeMap<String, u32>, now: &BTreeMap<String, u32>) -> BTreeSet<String> {
+fn flapping(
+    before: &mut BTreeMap<String, u32>,
+    now: &BTreeMap<String, u32>,
+    recurring: &BTreeSet<String>,
+) -> BTreeSet<String> {
     let mut flapping = BTreeSet::new();
     for (unit, &count) in now {
         let before = before.entry(unit.clone()).or_default();
         if count < *before {
             *before = 0;
         }
-        if count - *before >= FLAPPING_RESTARTS {
+        let too_many = if recurring.contains(unit) {
+            MOST_ENDS
+        } else {
+            MOST_FAILURES
+        };
+        if count - *before >= too_many {
             flapping.insert(unit.clone());
         }
     }

@@ -33,6 +33,7 @@ fn good() -> Seen {
         queued: BTreeSet::new(),
         restarting: BTreeSet::new(),
         restarts: BTreeMap::new(),
+        recurring: BTreeSet::new(),
         running: Some(toplevel("new")),
         token: None,
     }
@@ -56,6 +57,7 @@ fn restarting(names: &[&str]) -> Seen {
 fn restarted(count: u32) -> Seen {
     Seen {
         restarts: BTreeMap::from([("flapping.service".to_owned(), count)]),
+        recurring: units(&["flapping.service"]),
         ..good()
     }
 }
@@ -193,10 +195,25 @@ fn what_breaks_in_the_window_is_not_forgiven() {
 }
 
 #[test]
-fn restarts_that_no_look_sees_are_counted_and_one_is_allowed() {
+fn a_service_that_is_only_restarted_after_a_failure_may_not_be_restarted() {
+    let at_five = |recurring: &[&str]| {
+        watch_seen(|second| Seen {
+            recurring: units(recurring),
+            ..restarted(if second < 5 { 7 } else { 8 })
+        })
+    };
+    let (second, broken) = unhealthy(at_five(&[]), "flapping.service ended and was restarted");
+    assert_eq!((second, broken), (5, units(&["flapping.service"])));
+    assert_eq!(at_five(&["flapping.service"]), (10, Verdict::Healthy));
+    let appears = watch_seen(|second| if second < 5 { good() } else { restarted(0) });
+    assert_eq!(appears, (10, Verdict::Healthy), "a first start is none");
+}
+
+#[test]
+fn restarts_that_no_look_sees_are_counted_and_one_may_be_a_good_end() {
     let (second, broken) = unhealthy(
         watch_seen(|second| restarted(7 + u32::try_from(second / 3).expect("small"))),
-        "flapping.service was restarted",
+        "flapping.service ended and was restarted",
     );
     assert_eq!((second, broken), (6, units(&["flapping.service"])));
     let once = watch_seen(|second| restarted(if second < 5 { 7 } else { 8 }));
@@ -215,7 +232,7 @@ fn restarts_that_no_look_sees_are_counted_and_one_is_allowed() {
         })
     });
     assert_eq!(
-        unhealthy(reset, "flapping.service was restarted").0,
+        unhealthy(reset, "flapping.service ended and was restarted").0,
         7,
         "after a reset it is counted from zero"
     );
