@@ -179,6 +179,8 @@ pub struct Arming {
     pub toplevel: Toplevel,
     /// What runs now, and is led back to.
     pub previous: Option<Toplevel>,
+    /// Whether a reboot is a way back, too.
+    pub may_reboot: bool,
 }
 
 /// What a rollback needs to know.

@@ -6,7 +6,7 @@
 use super::phase::Phase;
 use super::select;
 use super::state::State;
-use crate::model::deployment::Outcome;
+use crate::model::deployment::{Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass};
 use crate::model::system::{Observed, Toplevel};
 
@@ -124,13 +124,29 @@ fn at_rest(state: &State, observed: &Observed) -> Option<Condition> {
         Outcome::Refused(failure) => Condition::Refused(failure.clone()),
         Outcome::Inconclusive(failure) => Condition::Retrying(failure.clone()),
         Outcome::RolledBack(failure) | Outcome::RolledBackByReboot(failure) => {
-            Condition::RolledBack(failure.clone())
+            rolled_back(last, failure, observed)
         }
         Outcome::Failed(failure)
         | Outcome::RollbackFailed(failure)
         | Outcome::Overridden(failure) => Condition::Failed(failure.clone()),
         Outcome::Superseded => Condition::Starting,
     })
+}
+
+/// What came after the way back: a reboot into an entry that could not be put
+/// back, or somebody's hands.
+fn rolled_back(last: &Finished, failure: &Failure, observed: &Observed) -> Condition {
+    let runs = observed.running.as_ref();
+    let previous = last.deployment.before.running.as_ref();
+    match previous {
+        Some(_) if runs.is_some() && runs == last.toplevel.as_ref() => {
+            Condition::Failed(failure.clone())
+        }
+        Some(previous) if runs.is_some() && runs != Some(previous) => Condition::Drifted {
+            wanted: previous.clone(),
+        },
+        Some(_) | None => Condition::RolledBack(failure.clone()),
+    }
 }
 
 #[cfg(test)]

@@ -21,3 +21,5 @@ pub mod condition;
 mod fixtures;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod entry_tests;

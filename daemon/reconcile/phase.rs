@@ -143,6 +143,14 @@ pub struct Activation {
     pub baseline: Baseline,
 }
 
+impl Activation {
+    /// Where a reboot leads while profile and entry are as they were before:
+    /// somebody may have made the candidate the default entry already.
+    pub fn reboot(&self) -> Reboot {
+        Reboot::away_from(&self.system, &self.deployment)
+    }
+}
+
 /// Whether a reboot is a way back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -150,8 +158,21 @@ pub enum Reboot {
     /// The default entry is the previous system's.
     #[default]
     LeadsBack,
-    /// Nobody can say what the default entry starts.
+    /// The default entry is the system that is led back from, or nobody can
+    /// say what it starts.
     LeadsAstray,
+}
+
+impl Reboot {
+    /// Where a reboot leads from a system that is activated for a deployment,
+    /// which found the default entry as it is.
+    pub fn away_from(system: &System, deployment: &Deployment) -> Self {
+        if deployment.before.default_entry.toplevel() == Some(&system.toplevel) {
+            Self::LeadsAstray
+        } else {
+            Self::LeadsBack
+        }
+    }
 }
 
 /// What follows when the guardian is disarmed.

@@ -71,11 +71,17 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
 /// The guardian was first: whatever its deployment was at, it goes back.
 fn obeying(phase: Phase) -> Phase {
     let activation = match phase {
-        Phase::Arming { deployment, system } => Activation {
-            deployment,
-            system,
-            baseline: Baseline::default(),
-        },
+        Phase::Arming { deployment, system } => {
+            return Phase::RollingBack {
+                activation: Activation {
+                    deployment,
+                    system,
+                    baseline: Baseline::default(),
+                },
+                failure: fired_early(),
+                reboot: Reboot::LeadsBack,
+            };
+        }
         Phase::Testing(activation)
         | Phase::Replacing(activation)
         | Phase::Confirming(activation)
@@ -97,10 +103,20 @@ fn obeying(phase: Phase) -> Phase {
         | Phase::RollingBack { .. }) => return other,
     };
     Phase::RollingBack {
+        reboot: activation.reboot(),
         activation,
         failure: guardian_fired(),
-        reboot: Reboot::LeadsBack,
     }
+}
+
+/// The guardian's time came before anything was activated: the commit is not
+/// to blame.
+fn fired_early() -> Failure {
+    Failure::new(
+        FailureCode::GuardianNotArmed,
+        "the guardian's deadline came before the system was activated",
+        "See why the daemon stood still around that time; it is tried again later.",
+    )
 }
 
 /// A rollback that the ledger knows nothing of (it was lost, or written by a
@@ -180,6 +196,13 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
         | Phase::Confirming(activation)
         | Phase::Claiming(activation) => {
             return match rebooted_by_guardian(world, &activation.deployment) {
+                // The default entry was this system's before it was tested.
+                Some(why) if observed.running.as_ref() == Some(&activation.system.toplevel) => {
+                    let failure = guardian_fired().with_more(&why);
+                    state.phase = back_from_its_entry(resumed(activation), failure);
+                    state.reboot = Reboot::LeadsAstray;
+                    state
+                }
                 Some(why) => led_back(state, activation, guardian_fired().with_more(&why), context),
                 None => {
                     let Activation {
@@ -193,9 +216,9 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
         Phase::RollingBack {
             activation,
             failure,
-            reboot,
+            ..
         } if observed.running.as_ref() == Some(&activation.system.toplevel) => {
-            back_from_its_entry(resumed(activation), failure, reboot)
+            back_from_its_entry(resumed(activation), failure)
         }
         // Whoever took the host down: it is back where it was to be led.
         Phase::RollingBack {
@@ -268,8 +291,8 @@ fn led_back(
 }
 
 /// The host came up in the very system that it is led back from: profile and
-/// entry first, for until then a reboot leads astray.
-fn back_from_its_entry(activation: Activation, failure: Failure, reboot: Reboot) -> Phase {
+/// entry first, for until then a reboot leads astray, as the last one did.
+fn back_from_its_entry(activation: Activation, failure: Failure) -> Phase {
     match other_profile(&activation) {
         Some(previous) => Phase::Restoring {
             deployment: activation.deployment,
@@ -280,7 +303,7 @@ fn back_from_its_entry(activation: Activation, failure: Failure, reboot: Reboot)
         None => Phase::RollingBack {
             activation,
             failure,
-            reboot,
+            reboot: Reboot::LeadsAstray,
         },
     }
 }

@@ -65,12 +65,11 @@ fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context
         // failed after it had touched the host, is not activated again for that.
         Outcome::Refused(_) if last.deployment.settings != context.settings => again(Cause::Retry),
         // Somebody else did what we would not.
-        Outcome::Refused(_)
-        | Outcome::Overridden(_)
-        | Outcome::RolledBack(_)
-        | Outcome::RolledBackByReboot(_)
-        | Outcome::RollbackFailed(_)
-            if arrived(last, &look.observed) =>
+        Outcome::Refused(_) | Outcome::Overridden(_) if arrived(last, &look.observed) => {
+            Decision::Arrived
+        }
+        Outcome::RolledBack(_) | Outcome::RolledBackByReboot(_) | Outcome::RollbackFailed(_)
+            if arrived(last, &look.observed) && !was_to_boot(last) =>
         {
             Decision::Arrived
         }
@@ -121,6 +120,13 @@ fn arrived(last: &Finished, observed: &Observed) -> bool {
     last.toplevel
         .as_ref()
         .is_some_and(|toplevel| observed.is_all(toplevel))
+}
+
+/// Whether profile and default entry were the system before it was activated:
+/// then that they are says nothing, and a reboot led to what had failed.
+fn was_to_boot(last: &Finished) -> bool {
+    let toplevel = last.toplevel.as_ref();
+    toplevel.is_some_and(|toplevel| last.deployment.before.boots(toplevel))
 }
 
 /// The toplevel that a host at rest should be and is not.

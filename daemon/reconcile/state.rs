@@ -111,6 +111,7 @@ impl State {
                 candidate: deployment.candidate.clone(),
                 toplevel: system.toplevel.clone(),
                 previous: deployment.before.running.clone(),
+                may_reboot: Reboot::away_from(system, deployment) == Reboot::LeadsBack,
             }),
             Phase::Testing(it) => Work::Test(it.system.clone(), it.baseline.clone()),
             Phase::Replacing(_) => Work::Replace,

@@ -199,6 +199,15 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
             ),
             hint,
         ),
+        ConditionState::Failed if is_led_back(facts.outcome) => (
+            format!(
+                "A human has to look at this host: {target} failed when it was activated and was \
+                 led back from, and now its system runs again: {cause}."
+            ),
+            Some(
+                "Push a commit that repairs it, or switch to the system before by hand.".to_owned(),
+            ),
+        ),
         ConditionState::Failed => (
             format!("The deployment of {target} failed after it had touched the host: {cause}."),
             hint,
@@ -239,6 +248,13 @@ fn came_back(outcome: Option<OutcomeName>) -> &'static str {
     } else {
         "runs again"
     }
+}
+
+fn is_led_back(outcome: Option<OutcomeName>) -> bool {
+    matches!(
+        outcome,
+        Some(OutcomeName::RolledBack | OutcomeName::RolledBackByReboot)
+    )
 }
 
 /// Whether somebody else touched the host, and the deployment may not have.

@@ -118,7 +118,11 @@ pub(crate) async fn arm(
         asked_by: &arming.candidate,
         previous,
         candidate: &arming.toplevel,
-        on_failure: guard.on_failed_rollback,
+        on_failure: if arming.may_reboot {
+            guard.on_failed_rollback
+        } else {
+            OnFailedRollback::Stay
+        },
     };
     let programs = program::find(previous).map_err(not_armed)?;
     clear(guard).await?;

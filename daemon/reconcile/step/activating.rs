@@ -163,10 +163,25 @@ pub(super) fn roll_back(
     failure: Failure,
     release: Option<Effect>,
 ) -> Step {
+    let reboot = activation.reboot();
+    roll_back_where(state, activation, failure, reboot, release)
+}
+
+/// Rolls back where a reboot leads there.
+pub(super) fn roll_back_where(
+    mut state: State,
+    activation: Activation,
+    failure: Failure,
+    reboot: Reboot,
+    release: Option<Effect>,
+) -> Step {
+    if reboot == Reboot::LeadsAstray {
+        state.reboot = Reboot::LeadsAstray;
+    }
     let phase = Phase::RollingBack {
         activation,
         failure,
-        reboot: Reboot::LeadsBack,
+        reboot,
     };
     enter(state, phase, release)
 }

@@ -6,7 +6,7 @@ use super::super::permission::BootPermission;
 use super::super::phase::{Activation, AfterDisarm, AfterRestore, Phase, Reboot};
 use super::super::recover::{MOST_INTERRUPTIONS, too_often};
 use super::super::state::{Context, State, Step};
-use super::activating::{disarm, end, roll_back};
+use super::activating::{disarm, end, roll_back_where};
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
@@ -30,7 +30,19 @@ pub(super) fn setting_profile(
             };
             enter(state, phase, release)
         }
-        Err(failure) => put_back(state, activation, &permission, failure, release, context),
+        Err(failure) => {
+            // The entry was not touched yet.
+            let reboot = activation.reboot();
+            put_back(
+                state,
+                activation,
+                &permission,
+                failure,
+                reboot,
+                release,
+                context,
+            )
+        }
     }
 }
 
@@ -50,7 +62,18 @@ pub(super) fn writing_boot_entry(
             };
             enter(state, phase, release)
         }
-        Err(failure) => put_back(state, activation, &permission, failure, release, context),
+        Err(failure) => {
+            let reboot = Reboot::LeadsAstray;
+            put_back(
+                state,
+                activation,
+                &permission,
+                failure,
+                reboot,
+                release,
+                context,
+            )
+        }
     }
 }
 
@@ -64,7 +87,16 @@ pub(super) fn reading_back(
     let toplevel = &activation.system.toplevel;
     if !observed.boots(toplevel) {
         let failure = mismatch(&activation.system, observed);
-        return put_back(state, activation, &permission, failure, None, context);
+        let reboot = Reboot::LeadsAstray;
+        return put_back(
+            state,
+            activation,
+            &permission,
+            failure,
+            reboot,
+            None,
+            context,
+        );
     }
     state.reboot = Reboot::LeadsBack;
     let runs = observed.running.as_ref() == Some(toplevel);
@@ -108,12 +140,14 @@ fn mismatch(system: &System, observed: &Observed) -> Failure {
 }
 
 /// Leads profile and default entry back to what they were, if they were
-/// anything, and then the running system, if it was activated.
+/// anything, and then the running system, if it was activated. `reboot`: where
+/// a reboot leads as long as they are not put back.
 fn put_back(
     state: State,
     activation: Activation,
     permission: &BootPermission,
     failure: Failure,
+    reboot: Reboot,
     release: Option<Effect>,
     context: &Context<'_>,
 ) -> Step {
@@ -135,7 +169,7 @@ fn put_back(
             enter(state, phase, release)
         }
         // Without a previous generation there is no way back to write.
-        None if was_activated => roll_back(state, activation, failure, release),
+        None if was_activated => roll_back_where(state, activation, failure, reboot, release),
         None => end(
             state,
             activation,
@@ -242,11 +276,15 @@ pub(super) fn rolled_back(
     end(state, activation, outcome, dismiss, context)
 }
 
-/// Whether the commit is not to blame: the host was going down, or the remote
-/// is as silent for the previous system.
+/// Whether the commit is not to blame: the host was going down, nothing was
+/// activated, or the remote is as silent for the previous system.
 fn is_nobodys_fault(failure: &Failure, remote: &Reachability) -> bool {
     let is_silent = matches!(remote, Reachability::Unreachable(_));
-    failure.code == FailureCode::HostBusy || (failure.code == FailureCode::RemoteLost && is_silent)
+    let is_hosts = matches!(
+        failure.code,
+        FailureCode::HostBusy | FailureCode::GuardianNotArmed
+    );
+    is_hosts || (failure.code == FailureCode::RemoteLost && is_silent)
 }
 
 /// A host that goes down in the middle of an activation may do so because of
