@@ -16,6 +16,7 @@ use tracing::{Instrument, info_span};
 
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::stage::{Armed, Arming};
 use crate::model::system::Observed;
 use crate::pipeline::Stages;
 use crate::reconcile::effect::{Effect, Work};
@@ -145,7 +146,7 @@ async fn perform<S: Stages>(stages: &S, id: &DeploymentId, work: &Work) -> Repor
             let checked = stages.check(id, system, *scope).await;
             Report::Checked(and_observed(stages, checked).await)
         }
-        Work::Arm(arming) => Report::Armed(stages.arm(id, arming).await),
+        Work::Arm(arming) => Report::Armed(arm(stages, id, arming).await),
         Work::Test(system, baseline) => Report::Tested(stages.test(id, system, baseline).await),
         Work::Replace => Report::Replaced(stages.replace().await),
         Work::Confirm(system, baseline) => {
@@ -165,6 +166,13 @@ async fn perform<S: Stages>(stages: &S, id: &DeploymentId, work: &Work) -> Repor
         Work::Disarm => Report::Disarmed(stages.disarm(id).await),
         Work::RollBack(rollback) => Report::RolledBack(stages.roll_back(id, rollback).await),
     }
+}
+
+/// Arms the guardian, and looks whether the host still is what is led back to.
+async fn arm<S: Stages>(stages: &S, id: &DeploymentId, arming: &Arming) -> Result<Armed, Failure> {
+    let baseline = stages.arm(id, arming).await?;
+    let observed = stages.observe().await;
+    Ok(Armed { baseline, observed })
 }
 
 /// What the host is after a work that went well, for the decision that follows.

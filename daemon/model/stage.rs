@@ -152,6 +152,15 @@ impl Confirmation {
     }
 }
 
+/// What the host was when its way back was armed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Armed {
+    /// How healthy, before the guardian was armed.
+    pub baseline: Baseline,
+    /// What it is since.
+    pub observed: Observed,
+}
+
 /// Who decided about a confirmed system, and what the host was then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {

@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
-use crate::model::health::Baseline;
 use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
-    BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure,
+    Armed, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure,
 };
 use crate::model::system::{Derivation, Observed, Toplevel};
 
@@ -72,7 +71,7 @@ pub enum Report {
     /// The closure's verdict on itself; what the host is after it.
     Checked(Result<Observed, Failure>),
     /// What the host was when the way back was armed; or why it could not be.
-    Armed(Result<Baseline, Failure>),
+    Armed(Result<Armed, Failure>),
     /// How `test` ended.
     Tested(Result<(), TestFailure>),
     /// The new system's daemon runs, or could not take over.

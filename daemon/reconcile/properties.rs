@@ -24,7 +24,7 @@ use crate::model::policy::{OnDrift, OnRebootRequired, Policy, Settings};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict, WantedBy};
 use crate::model::stage::{
-    Arming, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure,
+    Armed, Arming, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure,
 };
 use crate::model::system::{BootId, DefaultEntry, Generation, Observed, ProfileEntry, Toplevel};
 use crate::model::time::Now;
@@ -435,7 +435,10 @@ impl World {
                 reboot_required: None,
             })),
             Work::Check(..) => Report::Checked(Ok(self.observed.clone())),
-            Work::Arm(_) => Report::Armed(Ok(Baseline::default())),
+            Work::Arm(_) => Report::Armed(Ok(Armed {
+                baseline: Baseline::default(),
+                observed: self.observed.clone(),
+            })),
             Work::Replace => Report::Replaced(Ok(())),
             Work::Claim => Report::Claimed(Ok(Claim {
                 verdict: self.verdict.expect("it was just claimed"),

@@ -15,32 +15,35 @@ use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
 use crate::model::rollback::Verdict;
-use crate::model::stage::{Claim, Confirmation, TestFailure, UnitStep};
+use crate::model::stage::{Armed, Claim, Confirmation, TestFailure, UnitStep};
 use crate::model::system::Observed;
 
 pub(super) fn arming(
     state: State,
     deployment: Deployment,
     system: System,
-    result: Result<Baseline, Failure>,
+    result: Result<Armed, Failure>,
     context: &Context<'_>,
 ) -> Step {
-    match result {
-        Ok(baseline) => {
-            let phase = Phase::Testing(Activation {
-                deployment,
-                system,
-                baseline,
-            });
-            enter(state, phase, None)
-        }
-        Err(failure) => {
-            let dismiss = Some(Effect::Dismiss(deployment.id.clone()));
-            let outcome = Outcome::Refused(failure);
-            let toplevel = Some(system.toplevel);
-            finish(state, deployment, toplevel, outcome, dismiss, context)
-        }
-    }
+    let outcome = match result {
+        // The probe of the baseline takes its time, and what follows is somebody
+        // else's system if they switched meanwhile.
+        Ok(armed) => match override_by(&deployment, &system, &armed.observed) {
+            Some(failure) => Outcome::Overridden(failure),
+            None => {
+                let activation = Activation {
+                    deployment,
+                    system,
+                    baseline: armed.baseline,
+                };
+                return enter(state, Phase::Testing(activation), None);
+            }
+        },
+        Err(failure) => Outcome::Refused(failure),
+    };
+    let dismiss = Some(Effect::Dismiss(deployment.id.clone()));
+    let toplevel = Some(system.toplevel);
+    finish(state, deployment, toplevel, outcome, dismiss, context)
 }
 
 pub(super) fn testing(

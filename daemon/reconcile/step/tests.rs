@@ -14,7 +14,7 @@ use crate::model::health::Reachability;
 use crate::model::policy::{OnRebootRequired, Policy};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
-    BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure, UnitStep,
+    Armed, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure, UnitStep,
 };
 use crate::model::system::{DefaultEntry, Observed};
 
@@ -79,7 +79,7 @@ impl Story {
         let mut story = self.until_inspection();
         story.report(inspected(observed(0), None));
         story.report(Report::Checked(Ok(observed(0))));
-        story.report(Report::Armed(Ok(baseline())));
+        story.report(armed(observed(0)));
         story
     }
 
@@ -142,6 +142,11 @@ fn inspected(observed: Observed, reboot_required: Option<Failure>) -> Report {
         observed,
         reboot_required,
     }))
+}
+
+fn armed(observed: Observed) -> Report {
+    let baseline = baseline();
+    Report::Armed(Ok(Armed { baseline, observed }))
 }
 
 fn claimed(verdict: Verdict, observed: Observed) -> Report {
@@ -315,6 +320,17 @@ fn nothing_is_activated_that_cannot_be_led_back() {
 }
 
 #[test]
+fn a_switch_by_hand_while_it_is_armed_is_not_undone() {
+    let mut story = Story::begin().until_inspection();
+    story.report(inspected(observed(0), None));
+    story.report(Report::Checked(Ok(observed(0))));
+    story.report(armed(observed(7)));
+    assert!(matches!(story.outcome(), Outcome::Overridden(_)));
+    assert_eq!(story.works().last(), Some(&"arm"));
+    assert!(matches!(story.told.last(), Some(Effect::Dismiss(_))));
+}
+
+#[test]
 fn a_test_that_touched_nothing_is_disarmed_and_refused() {
     let mut story = Story::begin().until_test();
     story.report(Report::Tested(Err(TestFailure::Untouched(failure(
@@ -473,7 +489,7 @@ fn a_system_that_takes_the_host_down_is_not_tested_for_ever() {
     story.report(Report::Rooted(Ok(observed(0))));
     story.report(inspected(observed(0), None));
     story.report(Report::Checked(Ok(observed(0))));
-    story.report(Report::Armed(Ok(baseline())));
+    story.report(armed(observed(0)));
     story.report(goes_down());
     story.report(rolled_back());
     assert_eq!(story.failure_code(), Some(FailureCode::Interrupted));
