@@ -164,8 +164,8 @@ let
       "( :"
       activationScript
       ") || { echo 'Activation script failed' >&2; status=1; }"
-      "# The last line, as on NixOS: what runs now is this system."
-      "ln -sfn @out@ /run/current-system"
+      "# The last line, as on NixOS, where a trap has it count, too: what runs now is this system."
+      "ln -sfn @out@ /run/current-system || status=1"
       "exit $status"
     ];
     dry-activate = script [ "${hook} dry-activate @out@" ];
