@@ -1,14 +1,17 @@
 //! What goes missing around a deployment while the host is being activated and watched: the bus, the journal, the Nix
 //! daemon, the remote, the default route, room on the disk, the ledger.
 //!
-//! Rows 8 to 13 of the matrix, in the columns that no other set of scenarios has.
+//! What goes missing while the way back is armed, or profile and entry are written, is in `enduring_arming` and
+//! `enduring_commit`.
 
-use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::common::{DEADLINE, deployed, ended, ended_as, invariants, is_all, settled, text};
+use crate::enduring_fault::{
+    STATE, corrupt, fill, make_room, says_that_it_cannot_remember, shrink_state, signal,
+};
 use crate::invariants::Expected;
 use crate::testbed::host::Host;
 use crate::testbed::repository::CommitId;
@@ -19,7 +22,6 @@ use crate::window::{
 };
 
 const TEST_GATE: &str = "switch-to-configuration-test";
-const STATE: &str = "/var/lib/deploy-flake";
 
 /// A world with a host at rest, and its system.
 fn scene(window: u32) -> (World, Host, String) {
@@ -46,12 +48,6 @@ fn watched(world: &mut World, host: &Host, window: u32) -> CommitId {
     let commit = world.server().repository().publish(&second);
     wait_for_phase(host, "confirming");
     commit
-}
-
-fn signal(host: &Host, unit: &str, signal: &str) {
-    let signal = format!("--signal={signal}");
-    host.run(&["systemctl", "kill", &signal, unit])
-        .must_succeed();
 }
 
 /// What ended is one of the two, and nothing is left of it.
@@ -242,33 +238,6 @@ fn a_default_route_that_the_commit_loses_is_missed() {
     invariants(&host, &old, &bad, Expected::Old);
 }
 
-/// Puts the daemon's state on a small disk of its own. It is not there any more after a reboot.
-fn shrink_state(host: &Host) {
-    let script = format!(
-        "systemctl stop {UNIT} && mkdir /run/kept && cp -a {STATE}/. /run/kept && \
-         mount -t tmpfs -o size=1m,mode=0700 small {STATE} && cp -a /run/kept/. {STATE} && systemctl start {UNIT}"
-    );
-    host.shell(&script).must_succeed();
-    host.wait_for_status("the daemon is back", DEADLINE, |status| {
-        status["looks"]["finished"].as_u64() >= Some(1) && status["phase"]["name"] == "resting"
-    });
-}
-
-#[track_caller]
-fn fill(host: &Host) {
-    let filled = host.shell(&format!("cat /dev/zero > {STATE}/filler"));
-    assert!(filled.stderr.contains("No space left"), "{filled}");
-}
-
-fn make_room(host: &Host) {
-    fs::remove_file(host.path(STATE).join("filler")).expect("it is there");
-}
-
-fn says_that_it_cannot_remember(status: &Value) -> bool {
-    let why = status["condition"]["why"].as_str().unwrap_or_default();
-    status["condition"]["state"] == "waiting" && why.contains("the ledger cannot be written")
-}
-
 #[test]
 fn nothing_is_armed_or_activated_while_the_disk_of_the_ledger_is_full() {
     let (mut world, host, old) = scene(1);
@@ -277,12 +246,12 @@ fn nothing_is_armed_or_activated_while_the_disk_of_the_ledger_is_full() {
     let checked = generation("second", 1).with("selfCheck", "true");
     let commit = world.server().repository().publish(&checked);
     host.wait_for_gate("pre-activate-safety-checks", DEADLINE);
-    fill(&host);
+    fill(&host, STATE);
     host.open_gate("pre-activate-safety-checks");
     host.wait_for_status("it is told", DEADLINE, says_that_it_cannot_remember);
     assert!(!is_armed(&host));
     is_all(&host, &old);
-    make_room(&host);
+    make_room(&host, STATE);
     let new = deployed(&host, &commit);
     assert_eq!(tests_of(&host, &new), 1);
     invariants(&host, &old, &new, Expected::New);
@@ -294,7 +263,7 @@ fn a_disk_that_is_full_in_the_window_ends_with_the_way_back_and_is_remembered() 
     shrink_state(&host);
     let commit = watched(&mut world, &host, 3);
     let new = host.running_system();
-    fill(&host);
+    fill(&host, STATE);
     host.wait_for_status("it is told", DEADLINE, says_that_it_cannot_remember);
     assert!(is_armed(&host), "nothing was decided");
     assert_eq!([host.profile(), host.default_system()], [&*old, &*old]);
@@ -302,7 +271,7 @@ fn a_disk_that_is_full_in_the_window_ends_with_the_way_back_and_is_remembered() 
         host.running_system() == old
     });
     // Neither ledger nor record could be written on that disk.
-    make_room(&host);
+    make_room(&host, STATE);
     ended_as(&host, &commit, "rolled-back");
     is_all(&host, &old);
     invariants(&host, &old, &new, Expected::Old);
@@ -315,19 +284,12 @@ fn a_disk_that_is_full_for_a_while_in_the_window_costs_nothing_else() {
     let (mut world, host, old) = scene(3);
     shrink_state(&host);
     let commit = watched(&mut world, &host, 3);
-    fill(&host);
+    fill(&host, STATE);
     host.wait_for_status("it is told", DEADLINE, says_that_it_cannot_remember);
-    make_room(&host);
+    make_room(&host, STATE);
     let new = deployed(&host, &commit);
     assert_eq!(tests_of(&host, &new), 1);
     invariants(&host, &old, &new, Expected::New);
-}
-
-/// Both copies of the ledger become something else.
-fn corrupt(host: &Host) {
-    for file in ["ledger", "ledger.previous"] {
-        fs::write(host.path(&format!("{STATE}/{file}")), "rubbish").expect("it can be written");
-    }
 }
 
 /// The guardian knows what the ledger does not: it decides at its deadline, and the commit is not tried again.
