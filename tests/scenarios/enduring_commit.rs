@@ -1,11 +1,11 @@
 //! What goes missing around a confirmed system while its profile is set, its boot entry is written, or its guardian is
-//! disarmed: it was confirmed, so all of it is finished, once.
+//! disarmed: it was confirmed, so all of it is finished, once. And a link that is gone only for a part of the test.
 
 use rustix::process::Signal;
 
-use crate::common::invariants;
-use crate::dying_host::Scene;
-use crate::dying_story::{BOOT, PROFILE, Step, Story};
+use crate::common::{invariants, systems};
+use crate::dying_host::{SOON, Scene};
+use crate::dying_story::{BOOT, PROFILE, Step, Story, TEST};
 use crate::enduring_fault::{
     BUS_KILLED, BUS_RESTARTED, Fault, JOURNAL, LEDGER_FULL, LINK, NIX_DAEMON, shrink_state, signal,
     stopped_in,
@@ -59,6 +59,60 @@ fn a_guardian_is_disarmed_whatever_goes_missing_meanwhile() {
         (fault.mend)(&scene.host);
         begun.ends(&scene, &commit, &undisturbed);
     }
+}
+
+/// It comes after the verdict: the commit is deployed, and the host has drifted from it.
+#[test]
+fn a_manual_switch_while_profile_and_entry_are_written_stays() {
+    let (mut scene, _) = scene();
+    let theirs = scene.next();
+    let theirs = scene.host.build(&theirs);
+    for step in [PROFILE, BOOT] {
+        scene.close(&step);
+        let commit = scene.publish();
+        scene.wait_until_held(&step);
+        let ours = scene.host.running_system();
+        // As long as an entry is written, the lock is held.
+        let switched = scene
+            .host
+            .command(&["sh", "-c", &until_free(&theirs)])
+            .spawn();
+        let mut switching = switched.expect("a running host");
+        if step.phase == PROFILE.phase {
+            switching.wait().expect("it ends");
+        }
+        scene.open(&step);
+        let status = scene
+            .host
+            .wait_for_status("it has drifted", SOON, |status| {
+                status["last"]["commit"] == commit.0 && status["condition"]["state"] == "drifted"
+            });
+        switching.wait().expect("it ends");
+        assert_eq!(status["last"]["outcome"], "deployed", "{status:#}");
+        let now = systems(&scene.host);
+        assert_eq!(now, [&theirs, &ours, &ours].map(Clone::clone));
+        let commit = scene.publish();
+        scene.deployed(&commit);
+    }
+}
+
+/// Switches to a system as soon as nobody else does.
+fn until_free(system: &str) -> String {
+    format!(
+        "until {system}/bin/switch-to-configuration test > /dev/null 2>&1; do [ $? = 11 ] && sleep 0.1 || exit 1; done"
+    )
+}
+
+#[test]
+fn a_link_that_is_lost_for_a_while_in_test_and_window_is_no_verdict() {
+    let hurried = "[health]\nconfirm_window = \"1s\"\n[deadlines]\npoll = \"2s\"\nprobe = \"4s\"\n";
+    let mut scene = Scene::with(hurried);
+    let undisturbed = scene.undisturbed();
+    let until_watched = Fault {
+        until: |scene| scene.wait_for_phase("confirming"),
+        ..LINK
+    };
+    is_finished(&mut scene, &undisturbed, &TEST, &until_watched);
 }
 
 fn scene() -> (Scene, Story) {
