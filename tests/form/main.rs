@@ -144,6 +144,7 @@ fn every_file_that_the_documentation_links_to_is_there() {
         ("docs/architecture.md", "docs/"),
         ("docs/configuration.md", "docs/"),
         ("docs/health.md", "docs/"),
+        ("docs/reliability.md", "docs/"),
         ("docs/decisions/README.md", "docs/decisions/"),
     ] {
         let text = file(name);
@@ -160,6 +161,30 @@ fn every_file_that_the_documentation_links_to_is_there() {
                 .join(target);
             assert!(path.exists(), "{name} links to {target}");
         }
+    }
+}
+
+#[test]
+fn every_test_that_the_matrix_names_is_there() {
+    let document = file("docs/reliability.md");
+    let matrix = document.split("\n## The matrix\n").nth(1);
+    let matrix = matrix.and_then(|rest| rest.split("\n## ").next());
+    let named = names(matrix.expect("there is a matrix"));
+    // What is no sentence is a word of the text.
+    let named: Vec<&String> = named.iter().filter(|name| name.contains('_')).collect();
+    assert!(named.len() > 50, "{named:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let code: Vec<String> = ["tests/scenarios", "daemon"]
+        .iter()
+        .flat_map(|directory| rust_files(&root.join(directory)))
+        .map(|path| fs::read_to_string(path).expect("a source can be read"))
+        // Tests of a module stand one step further in.
+        .map(|text| text.replace("\n    ", "\n"))
+        .collect();
+    for name in named {
+        let test = format!("#[test]\nfn {name}() {{");
+        let is_there = code.iter().any(|text| text.contains(&test));
+        assert!(is_there, "there is no test {name}");
     }
 }
 
@@ -255,6 +280,19 @@ fn paths(rest: &str) -> Vec<String> {
 
 fn is_within(used: &str, allowed: &str) -> bool {
     used == allowed || used.starts_with(&format!("{allowed}::"))
+}
+
+/// All Rust files below a directory.
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory can be read");
+    entries
+        .map(|entry| entry.expect("an entry").path())
+        .flat_map(|path| match path.is_dir() {
+            true => rust_files(&path),
+            false => vec![path],
+        })
+        .filter(|path| path.extension().is_some_and(|ending| ending == "rs"))
+        .collect()
 }
 
 /// The files of a module, without those that are only tests.
