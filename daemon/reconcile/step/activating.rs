@@ -115,8 +115,11 @@ pub(super) fn claiming(
     }
 }
 
-/// Somebody switched, or set the profile, while the system was watched.
-fn overridden_meanwhile(activation: &Activation, observed: &Observed) -> Option<Failure> {
+/// Somebody switched, or set the profile, since the system was activated.
+pub(super) fn overridden_meanwhile(
+    activation: &Activation,
+    observed: &Observed,
+) -> Option<Failure> {
     let mut before = activation.deployment.clone();
     // What runs since `test` is ours.
     before.before.running = Some(activation.system.toplevel.clone());

@@ -6,7 +6,7 @@ use super::super::permission::BootPermission;
 use super::super::phase::{Activation, AfterDisarm, AfterRestore, Phase, Reboot};
 use super::super::recover::{MOST_INTERRUPTIONS, too_often};
 use super::super::state::{Context, State, Step};
-use super::activating::{disarm, end, roll_back_where};
+use super::activating::{disarm, end, overridden_meanwhile, roll_back_where};
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
@@ -102,8 +102,11 @@ pub(super) fn reading_back(
     let runs = observed.running.as_ref() == Some(toplevel);
     match permission {
         BootPermission::Confirmed(_) => {
-            let then = AfterDisarm::End(Outcome::Deployed);
-            disarm(state, activation, then, None)
+            // Somebody who switched since the verdict is not drift that policy
+            // may correct: what was done during a deployment stays.
+            let outcome = overridden_meanwhile(&activation, observed)
+                .map_or(Outcome::Deployed, Outcome::Overridden);
+            disarm(state, activation, AfterDisarm::End(outcome), None)
         }
         BootPermission::BootWithoutTest(proof) => {
             let outcome = if runs {

@@ -331,6 +331,20 @@ fn a_switch_by_hand_while_it_is_armed_is_not_undone() {
 }
 
 #[test]
+fn a_switch_by_hand_while_profile_and_entry_are_written_is_not_undone() {
+    let mut story = Story::begin().until_boot_entry();
+    story.report(Report::BootEntryWritten(Ok(())));
+    let theirs = Observed {
+        running: Some(toplevel(7)),
+        ..observed(1)
+    };
+    story.report(Report::ReadBack(theirs));
+    assert_eq!(story.works().last(), Some(&"disarm"));
+    story.report(Report::Disarmed(Verdict::Commit));
+    assert!(matches!(story.outcome(), Outcome::Overridden(_)));
+}
+
+#[test]
 fn a_test_that_touched_nothing_is_disarmed_and_refused() {
     let mut story = Story::begin().until_test();
     story.report(Report::Tested(Err(TestFailure::Untouched(failure(
