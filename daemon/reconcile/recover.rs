@@ -46,10 +46,11 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
     if last.is_some_and(|last| *last != context.boot_id) {
         // The reboot brought the system before back, and its units with it.
         state.known_broken.clear();
-        if world.observed.default_entry == DefaultEntry::Unchecked {
-            // Nobody reads the entry; that the host came up is all there is.
-            state.reboot = Reboot::LeadsBack;
-        }
+    }
+    let was_earlier = last.is_some_and(|last| *last != context.boot_id);
+    if (rebooted || was_earlier) && world.observed.default_entry == DefaultEntry::Unchecked {
+        // Nobody reads the entry; that the host came up is all there is.
+        state.reboot = Reboot::LeadsBack;
     }
     if state.phase == Phase::Resting {
         state.learn_entry(&world.observed);
