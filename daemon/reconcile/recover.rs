@@ -158,6 +158,13 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
         activation.deployment.boot_id = context.boot_id.clone();
         activation
     };
+    if let (Some(failure), Some(system)) = (overridden(world, &phase), phase.system().cloned())
+        && let Some(deployment) = phase.deployment().cloned()
+    {
+        let outcome = Outcome::Overridden(failure);
+        let toplevel = Some(system.toplevel);
+        return finish(state, here(deployment), toplevel, outcome, None, context).state;
+    }
     state.phase = match phase {
         Phase::Resting => Phase::Resting,
         // Nothing was touched: the same work once more, on the host as it is.
@@ -266,6 +273,34 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
     state
 }
 
+/// Why the guardian left the host alone, if it did: somebody had switched it,
+/// and rebooted it since. What was booted is theirs, too.
+fn overridden(world: &World, phase: &Phase) -> Option<Failure> {
+    let record = world.record.as_ref()?;
+    let id = phase.deployment().map(|deployment| &deployment.id);
+    if !phase.is_guarded() || id != Some(&record.deployment) {
+        return None;
+    }
+    match &record.stage {
+        RollbackStage::Overridden { running } => {
+            let running = running.as_ref();
+            let running = running.map_or_else(|| "another".to_owned(), ToString::to_string);
+            Some(Failure::new(
+                FailureCode::Overridden,
+                format!(
+                    "somebody switched the host to {running}, so it was not led back, and has \
+                     been rebooted since"
+                ),
+                "Nothing has to be done: the next new commit is deployed.",
+            ))
+        }
+        RollbackStage::RollingBack
+        | RollbackStage::RolledBack
+        | RollbackStage::Failed { .. }
+        | RollbackStage::Rebooting { .. } => None,
+    }
+}
+
 /// Why the guardian rebooted the host, if it was the guardian: it records
 /// that, and syncs it, before it does.
 fn rebooted_by_guardian(world: &World, deployment: &Deployment) -> Option<String> {
@@ -276,7 +311,8 @@ fn rebooted_by_guardian(world: &World, deployment: &Deployment) -> Option<String
     match &record.stage {
         RollbackStage::Rebooting { why } | RollbackStage::Failed { why, .. } => Some(why.clone()),
         RollbackStage::RollingBack => Some("the host went down while it was led back".to_owned()),
-        RollbackStage::RolledBack | RollbackStage::Overridden { .. } => Some(String::new()),
+        RollbackStage::RolledBack => Some(String::new()),
+        RollbackStage::Overridden { .. } => None,
     }
 }
 

@@ -450,3 +450,34 @@ fn a_reboot_that_came_up_is_all_that_is_known_of_an_entry_that_nobody_reads() {
         assert_eq!(recover(state, &world, &context).state.reboot, reboot);
     }
 }
+
+#[test]
+fn who_was_overridden_before_a_reboot_is_told_so_whatever_was_booted() {
+    for phase in every_phase() {
+        let name = phase.name();
+        let is_led_back_from = [
+            "testing",
+            "replacing",
+            "confirming",
+            "claiming",
+            "rolling-back",
+        ];
+        // What somebody switched to, what was there before, what failed.
+        for booted in [2, 0, 1] {
+            let mut world = world(&observed(booted));
+            world.record = Some(record(RollbackStage::Overridden {
+                running: Some(toplevel(2)),
+            }));
+            let state = recovered_in(phase.clone(), &world, 1).state;
+            let outcome = state.last.as_ref().map(|last| last.outcome.as_str());
+            if is_led_back_from.contains(&name) {
+                assert_eq!(
+                    (&state.phase, outcome),
+                    (&Phase::Resting, Some("overridden"))
+                );
+                assert!(!state.quarantine.contains(&toplevel(1)), "{name}, {booted}");
+            }
+            assert_ne!(outcome, Some("rolled-back-by-reboot"), "{name}, {booted}");
+        }
+    }
+}
