@@ -105,8 +105,12 @@ fn climb(orders: &Orders, diary: &Diary<'_>) -> Ending {
     diary.note(&RollbackStage::RollingBack);
     let plan = read_plan(orders);
     activation::end(&systemctl);
-    if diary.wanted_by == WantedBy::Deadline {
-        // One that hangs in its start would hold up every switch, also ours.
+    let daemon = || {
+        systemctl
+            .show(&[DAEMON])
+            .and_then(|shown| shown.into_iter().next())
+    };
+    if is_in_the_way(diary.wanted_by, || daemon().map(|shown| shown.active)) {
         systemctl.attempt(&["kill", "--signal=KILL", DAEMON]);
         systemctl.attempt(&["stop", "--no-block", DAEMON]);
     }
@@ -128,6 +132,16 @@ fn climb(orders: &Orders, diary: &Diary<'_>) -> Ending {
             end(diary, &systemctl, RollbackStage::RolledBack)
         }
         Err(complaints) => fall(orders, diary, &systemctl, complaints),
+    }
+}
+
+/// Whether the daemon is ended first. One that hangs in its start would hold up
+/// every switch, also ours; and a guardian that was killed between its verdict
+/// and its first record comes back without knowing that nobody had asked for it.
+fn is_in_the_way(wanted_by: WantedBy, state: impl FnOnce() -> Option<String>) -> bool {
+    match wanted_by {
+        WantedBy::Deadline => true,
+        WantedBy::Daemon => state().as_deref() == Some("activating"),
     }
 }
 
@@ -252,5 +266,23 @@ mod tests {
             wanted_by(Some(Verdict::RollBack), Verdict::RollBack, None),
             Some(WantedBy::Daemon)
         );
+    }
+
+    #[test]
+    fn a_guardian_killed_before_its_first_record_still_ends_a_daemon_that_hangs_in_its_start() {
+        // All that it finds when it comes back is its own verdict.
+        let found = wanted_by(Some(Verdict::RollBack), Verdict::RollBack, None);
+        assert_eq!(found, Some(WantedBy::Daemon));
+        for (state, expected) in [
+            (Some("activating"), true),
+            (Some("active"), false),
+            (Some("failed"), false),
+            (None, false),
+        ] {
+            let state = || state.map(str::to_owned);
+            let is_ended = is_in_the_way(WantedBy::Daemon, state);
+            assert_eq!(is_ended, expected, "{:?}", state());
+            assert!(is_in_the_way(WantedBy::Deadline, state));
+        }
     }
 }

@@ -13,7 +13,6 @@ use super::checking::override_by;
 use super::{enter, finish::finish};
 use crate::model::deployment::{Deployment, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::health::Baseline;
 use crate::model::rollback::Verdict;
 use crate::model::stage::{Armed, Claim, Confirmation, TestFailure, UnitStep};
 use crate::model::system::Observed;
