@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::{DEADLINE, deployed, ended, ended_as, invariants, is_all, settled, text};
 use crate::enduring_fault::{
