@@ -1,0 +1,212 @@
+//! What the daemon itself comes through: its start and end, its configuration,
+//! its successor, its looks, the journal, the remote, and the host at rest.
+//!
+//! In, out, must not: as the module above.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::{
+    CONFIGURATION_PROBLEM, DAEMON_GIVES_WAY, DAEMON_READY, DAEMON_REPLACED, DAEMON_STOPPING,
+    DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS, REMOTE_REACHABLE, REPORTS_LOST,
+    RESUMED, RETRY_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, failures,
+    milliseconds,
+};
+use crate::model::deployment::DeploymentId;
+use crate::model::failure::Failure;
+use crate::model::policy::Guard;
+use crate::model::revision::{Branch, CommitId};
+use crate::model::system::{Configuration, Observed, Toplevel};
+
+/// The daemon is ready and follows a branch.
+pub fn daemon_ready(configuration: &Configuration, url: &str, branch: &Branch) {
+    info!(
+        message_id = DAEMON_READY,
+        df_version = env!("CARGO_PKG_VERSION"),
+        df_configuration = %configuration,
+        df_url = url,
+        df_branch = %branch,
+        "the daemon is ready"
+    );
+}
+
+/// The daemon was asked to stop; running steps go on.
+pub fn daemon_stopping() {
+    info!(
+        message_id = DAEMON_STOPPING,
+        "the daemon stops, running steps go on"
+    );
+}
+
+/// The configuration is accepted, and there is something to know about it.
+pub fn configuration_warning(warning: &str) {
+    warn!(
+        message_id = CONFIGURATION_PROBLEM,
+        df_message = warning,
+        "the configuration is accepted with a warning"
+    );
+}
+
+/// The configuration is not accepted.
+pub fn configuration_refused(mistakes: &str) {
+    error!(
+        message_id = CONFIGURATION_PROBLEM,
+        df_message = mistakes,
+        "the configuration is not accepted"
+    );
+}
+
+/// Another daemon goes on with the deployment that brought it.
+pub fn daemon_replaced(id: &DeploymentId, commit: &CommitId) {
+    info!(
+        message_id = DAEMON_REPLACED,
+        df_deployment = %id,
+        df_commit = %commit,
+        df_version = env!("CARGO_PKG_VERSION"),
+        "the daemon was replaced in the middle of the deployment, which goes on"
+    );
+}
+
+/// Somebody switched to a system with another daemon, or other settings for it.
+pub fn daemon_gives_way() {
+    info!(
+        message_id = DAEMON_GIVES_WAY,
+        df_version = env!("CARGO_PKG_VERSION"),
+        "the running system has another daemon or other settings for it: this one gives way"
+    );
+}
+
+/// A look does not come to an end; if it is the last, systemd is not told any
+/// more that the daemon lives.
+pub fn look_hangs(failure: &Failure, is_last: bool) {
+    let message = if is_last {
+        "looks hang, the watchdog is not fed any more: systemd starts the daemon anew"
+    } else {
+        "a look hangs and was given up"
+    };
+    error!(
+        message_id = LOOK_HANGS,
+        df_failure = failure.code.as_str(),
+        df_message = failure.message,
+        df_hint = failure.hint,
+        "{message}"
+    );
+}
+
+/// The journal takes reports again, and did not take this many.
+pub fn reports_lost(lost: u64) {
+    warn!(
+        message_id = REPORTS_LOST,
+        df_lost = lost,
+        "reports were lost while the journal took none"
+    );
+}
+
+/// An operator wants what failed tried once more.
+pub fn retry_asked(allowed: &BTreeSet<Guard>) {
+    let names: Vec<_> = allowed.iter().map(|guard| guard.name()).collect();
+    info!(
+        message_id = RETRY_ASKED,
+        df_allowed = names.join(" "),
+        "an operator wants what the branch asks for tried once more"
+    );
+}
+
+/// A deployment goes on after the daemon was restarted.
+pub fn resumed(id: &DeploymentId, commit: &CommitId, phase: &str) {
+    info!(
+        message_id = RESUMED,
+        df_deployment = %id,
+        df_commit = %commit,
+        df_phase = phase,
+        "a deployment goes on after a restart of the daemon"
+    );
+}
+
+/// A deployment was cut off by a reboot.
+pub fn interrupted(id: &DeploymentId, commit: &CommitId, phase: &str) {
+    warn!(
+        message_id = INTERRUPTED,
+        df_deployment = %id,
+        df_commit = %commit,
+        df_phase = phase,
+        "a deployment was cut off by a reboot"
+    );
+}
+
+/// Somebody changed the host, at rest.
+pub fn drifted(expected: &Toplevel, observed: &Observed) {
+    warn!(
+        message_id = DRIFTED,
+        df_toplevel = %expected,
+        df_running = observed.running.as_ref().map(tracing::field::display),
+        df_profile = observed.profile_toplevel().map(tracing::field::display),
+        df_default_entry = observed.default_entry.toplevel().map(tracing::field::display),
+        "the host is not what it was brought to"
+    );
+}
+
+/// The host is what it was brought to again.
+pub fn drift_corrected(toplevel: &Toplevel) {
+    info!(
+        message_id = DRIFT_CORRECTED,
+        df_toplevel = %toplevel,
+        "the host is what it was brought to again"
+    );
+}
+
+/// The remote could not be asked, for the first time since it could.
+pub fn remote_unreachable(url: &str, failure: &Failure) {
+    let Entry {
+        message_id,
+        message,
+    } = failures::entry(failure.code);
+    warn!(
+        message_id,
+        df_url = url,
+        df_failure = failure.code.as_str(),
+        df_class = failure.class.as_str(),
+        df_message = failure.message,
+        df_detail = failure.detail,
+        "{message}"
+    );
+}
+
+/// The remote answers again.
+pub fn remote_reachable(url: &str, unreachable_for: Duration) {
+    info!(
+        message_id = REMOTE_REACHABLE,
+        df_url = url,
+        df_duration_ms = milliseconds(unreachable_for),
+        "the remote answers again"
+    );
+}
+
+/// A reboot leads astray, and the host is kept from it.
+pub fn shutdown_inhibited() {
+    error!(
+        message_id = SHUTDOWN_INHIBITED,
+        "the boot entry is not what runs, so a reboot or shutdown of this host is inhibited"
+    );
+}
+
+/// The default entry starts what runs again.
+pub fn shutdown_allowed() {
+    info!(
+        message_id = SHUTDOWN_ALLOWED,
+        "the boot entry is read back as sound, this host may be rebooted again"
+    );
+}
+
+/// A reboot leads astray, and logind does not keep the host from it.
+pub fn shutdown_not_inhibited(failure: &Failure) {
+    error!(
+        message_id = SHUTDOWN_NOT_INHIBITED,
+        df_failure = failure.code.as_str(),
+        df_message = failure.message,
+        df_hint = failure.hint,
+        "do not reboot this host, which nothing keeps from it"
+    );
+}
