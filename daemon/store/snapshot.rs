@@ -12,16 +12,17 @@
 //!
 //! Schema 2 added the words of the way back, and `quarantine`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+mod last;
+mod file;
+
+pub use file::{ReadError, read, write};
+pub use last::{Last, LastFailure, OutcomeName};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::deployment::{DeploymentId, Finished, Outcome};
-use crate::model::failure::{Failure, FailureClass, FailureCode};
+use crate::model::deployment::DeploymentId;
+use crate::model::failure::{FailureClass, FailureCode};
 use crate::model::revision::{Branch, CommitId};
 use crate::model::system::{BootId, Derivation, Generation, Observed, Toplevel};
 
@@ -33,12 +34,6 @@ pub const SCHEMA: u32 = 2;
 
 /// The oldest version that is read here.
 const OLDEST_SCHEMA: u32 = 1;
-
-/// Everybody may read it.
-const MODE: u32 = 0o644;
-
-/// The longest file that is read, in bytes; a real one has a few thousand.
-const FILE_LIMIT: u64 = 1024 * 1024;
 
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -309,266 +304,9 @@ pub enum ConditionState {
     RemoteUnreachable,
 }
 
-/// The last deployment that ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Last {
-    /// Its id.
-    pub deployment: DeploymentId,
-    /// Its commit.
-    pub commit: CommitId,
-    /// How it ended.
-    pub outcome: OutcomeName,
-    /// Why it did not end well.
-    pub failure: Option<LastFailure>,
-    /// When it ended.
-    pub finished_at: Timestamp,
-}
-
-impl From<&Finished> for Last {
-    fn from(finished: &Finished) -> Self {
-        Self {
-            deployment: finished.deployment.id.clone(),
-            commit: finished.deployment.candidate.commit().clone(),
-            outcome: OutcomeName::from(&finished.outcome),
-            failure: finished.outcome.failure().map(LastFailure::from),
-            finished_at: finished.finished.wall,
-        }
-    }
-}
-
-/// How a deployment ended, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OutcomeName {
-    /// Running system, profile and default entry are the commit's.
-    Deployed,
-    /// They already were.
-    Unchanged,
-    /// Nothing on the host was touched.
-    Refused,
-    /// Profile or boot entry were touched and are not what was asked for.
-    Failed,
-    /// The system was activated and failed; the previous one runs again.
-    RolledBack,
-    /// The same, and it took a reboot.
-    RolledBackByReboot,
-    /// The system was activated and failed, and so did the way back.
-    RollbackFailed,
-    /// The remote was silent for the new system and for the previous one.
-    Inconclusive,
-    /// The system needs a reboot.
-    RebootRequired,
-    /// A newer commit came first.
-    Superseded,
-    /// Somebody switched the host meanwhile.
-    Overridden,
-}
-
-impl From<&Outcome> for OutcomeName {
-    fn from(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Deployed => Self::Deployed,
-            Outcome::Unchanged => Self::Unchanged,
-            Outcome::Refused(_) => Self::Refused,
-            Outcome::Failed(_) => Self::Failed,
-            Outcome::RolledBack(_) => Self::RolledBack,
-            Outcome::RolledBackByReboot(_) => Self::RolledBackByReboot,
-            Outcome::RollbackFailed(_) => Self::RollbackFailed,
-            Outcome::Inconclusive(_) => Self::Inconclusive,
-            Outcome::RebootRequired { .. } => Self::RebootRequired,
-            Outcome::Superseded => Self::Superseded,
-            Outcome::Overridden(_) => Self::Overridden,
-        }
-    }
-}
-
-/// Why a deployment did not end well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastFailure {
-    /// What, for programs.
-    pub code: FailureCode,
-    /// Whether the same commit may do better next time.
-    pub class: FailureClass,
-    /// What was expected and what was found.
-    pub message: String,
-    /// The last lines of the output, or the names of units; may be empty.
-    pub detail: String,
-    /// What to do next.
-    pub hint: String,
-}
-
-impl From<&Failure> for LastFailure {
-    fn from(failure: &Failure) -> Self {
-        Self {
-            code: failure.code,
-            class: failure.class,
-            message: failure.message.clone(),
-            detail: failure.detail.clone(),
-            hint: failure.hint.clone(),
-        }
-    }
-}
-
-/// Why there is no snapshot to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// Nothing was ever written in this boot.
-    #[error("there is no snapshot at {path}", path = .0.display())]
-    Missing(PathBuf),
-    /// The file could not be read.
-    #[error("read {path}", path = .path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Another version wrote it.
-    #[error("expected a snapshot of schema {OLDEST_SCHEMA} to {SCHEMA}, found schema {found}")]
-    Schema {
-        /// What the file says.
-        found: u64,
-    },
-    /// It is no snapshot.
-    #[error("understand {path}", path = .path.display())]
-    Malformed {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: serde_json::Error,
-    },
-}
-
-/// Replaces the snapshot: readers see the old one or the new one, whole.
-///
-/// Nothing is synced to disk: `/run` is memory, gone with the boot that the
-/// snapshot speaks of, and what has to survive a boot is in the ledger.
-pub fn write(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(snapshot)?;
-    text.push(b'\n');
-    // One fixed name: the daemon is alone (`lock`), and what a killed one left
-    // half-written is overwritten by the next.
-    let temporary = path.with_extension("json.new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(MODE)
-        .open(&temporary)?;
-    file.write_all(&text)?;
-    // `mode` above was cut by the umask, and is ignored for a left-over file.
-    file.set_permissions(fs::Permissions::from_mode(MODE))?;
-    drop(file);
-    fs::rename(&temporary, path)
-}
-
-/// Reads the snapshot as its types and as the JSON that it is.
-pub fn read(path: &Path) -> Result<(Snapshot, serde_json::Value), ReadError> {
-    let text = read_text(path).map_err(|source| {
-        let path = path.to_owned();
-        if source.kind() == io::ErrorKind::NotFound {
-            ReadError::Missing(path)
-        } else {
-            ReadError::Unreadable { path, source }
-        }
-    })?;
-    let malformed = |source| ReadError::Malformed {
-        path: path.to_owned(),
-        source,
-    };
-    let json: serde_json::Value = serde_json::from_slice(&text).map_err(malformed)?;
-    // The schema first: another one may have other keys.
-    match json.get("schema").and_then(serde_json::Value::as_u64) {
-        Some(found) if !(u64::from(OLDEST_SCHEMA)..=u64::from(SCHEMA)).contains(&found) => {
-            return Err(ReadError::Schema { found });
-        }
-        Some(_) | None => {}
-    }
-    let snapshot = Snapshot::deserialize(&json).map_err(malformed)?;
-    Ok((snapshot, json))
-}
-
-fn read_text(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)?.take(FILE_LIMIT).read_to_end(&mut text)?;
-    Ok(text)
-}
-
 /// A snapshot in which everything is known, for tests of what reads one.
 #[cfg(test)]
 pub(crate) mod example;
 
 #[cfg(test)]
-mod tests {
-    use super::example::full;
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_read_back_by_everybody() {
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        let path = directory.path().join("status.json");
-        let mut snapshot = full();
-        write(&path, &snapshot).expect("it is written");
-        snapshot.looks.finished += 1;
-        write(&path, &snapshot).expect("it is replaced");
-        let mode = fs::metadata(&path).expect("it is there").permissions();
-        assert_eq!(mode.mode() & 0o777, MODE);
-        let (back, _) = read(&path).expect("it is read");
-        assert_eq!(back, snapshot);
-        let left = fs::read_dir(directory.path()).expect("it is a directory");
-        assert_eq!(left.count(), 1, "no temporary file is left");
-    }
-
-    #[test]
-    fn the_keys_are_those_of_the_documented_schema() {
-        let json = serde_json::to_string_pretty(&full()).expect("it serialises");
-        assert_eq!(json, include_str!("snapshot/schema-2.json").trim_end());
-    }
-
-    #[test]
-    fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        let path = directory.path().join("status.json");
-        fs::write(&path, include_str!("snapshot/schema-1.json")).expect("it is written");
-        let (snapshot, _) = read(&path).expect("it is read");
-        let expected = Snapshot {
-            schema: 1,
-            quarantine: Vec::new(),
-            ..full()
-        };
-        assert_eq!(snapshot, expected);
-    }
-
-    #[test]
-    fn keys_that_are_not_known_are_ignored() {
-        let mut json = serde_json::to_value(full()).expect("it serialises");
-        json["future"] = true.into();
-        json["remote"]["future"] = true.into();
-        assert_eq!(Snapshot::deserialize(&json).ok(), Some(full()));
-    }
-
-    #[test]
-    fn a_file_that_is_no_snapshot_says_why() {
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        let path = directory.path().join("status.json");
-        let failure = |text: &str| {
-            fs::write(&path, text).expect("it is written");
-            read(&path).expect_err(text)
-        };
-        assert!(matches!(failure(""), ReadError::Malformed { .. }));
-        assert!(matches!(
-            failure("{\"schema\":1}"),
-            ReadError::Malformed { .. }
-        ));
-        assert!(matches!(
-            failure("{\"schema\":3,\"other\":true}"),
-            ReadError::Schema { found: 3 }
-        ));
-        assert!(matches!(
-            failure("{\"schema\":0}"),
-            ReadError::Schema { found: 0 }
-        ));
-        let none = read(&directory.path().join("none")).expect_err("there is none");
-        assert!(matches!(none, ReadError::Missing(_)));
-    }
-}
+mod tests;

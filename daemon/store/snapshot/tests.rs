@@ -1,0 +1,77 @@
+//! The file as readers of other versions find it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::example::full;
+use super::file::MODE;
+use super::*;
+
+#[test]
+fn what_is_written_is_read_back_by_everybody() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let path = directory.path().join("status.json");
+    let mut snapshot = full();
+    write(&path, &snapshot).expect("it is written");
+    snapshot.looks.finished += 1;
+    write(&path, &snapshot).expect("it is replaced");
+    let mode = fs::metadata(&path).expect("it is there").permissions();
+    assert_eq!(mode.mode() & 0o777, MODE);
+    let (back, _) = read(&path).expect("it is read");
+    assert_eq!(back, snapshot);
+    let left = fs::read_dir(directory.path()).expect("it is a directory");
+    assert_eq!(left.count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn the_keys_are_those_of_the_documented_schema() {
+    let json = serde_json::to_string_pretty(&full()).expect("it serialises");
+    assert_eq!(json, include_str!("schema-2.json").trim_end());
+}
+
+#[test]
+fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let path = directory.path().join("status.json");
+    fs::write(&path, include_str!("schema-1.json")).expect("it is written");
+    let (snapshot, _) = read(&path).expect("it is read");
+    let expected = Snapshot {
+        schema: 1,
+        quarantine: Vec::new(),
+        ..full()
+    };
+    assert_eq!(snapshot, expected);
+}
+
+#[test]
+fn keys_that_are_not_known_are_ignored() {
+    let mut json = serde_json::to_value(full()).expect("it serialises");
+    json["future"] = true.into();
+    json["remote"]["future"] = true.into();
+    assert_eq!(Snapshot::deserialize(&json).ok(), Some(full()));
+}
+
+#[test]
+fn a_file_that_is_no_snapshot_says_why() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let path = directory.path().join("status.json");
+    let failure = |text: &str| {
+        fs::write(&path, text).expect("it is written");
+        read(&path).expect_err(text)
+    };
+    assert!(matches!(failure(""), ReadError::Malformed { .. }));
+    assert!(matches!(
+        failure("{\"schema\":1}"),
+        ReadError::Malformed { .. }
+    ));
+    assert!(matches!(
+        failure("{\"schema\":3,\"other\":true}"),
+        ReadError::Schema { found: 3 }
+    ));
+    assert!(matches!(
+        failure("{\"schema\":0}"),
+        ReadError::Schema { found: 0 }
+    ));
+    let none = read(&directory.path().join("none")).expect_err("there is none");
+    assert!(matches!(none, ReadError::Missing(_)));
+}
