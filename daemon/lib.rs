@@ -53,6 +53,7 @@
 //! | [`config`] | a TOML file | settings that cannot be wrong, or every mistake |
 //! | [`host`] | plain requests | clocks, children, systemd, the journal |
 //! | [`reconcile`] | state, event, policy, time | the next state and its effects: pure |
+//! | [`trust`] | a commit's bytes, keys, the time | who vouches for it: pure |
 //! | [`fetcher`] | the daemon's requests | the mirror: a process of its own |
 //! | [`probe`] | a closure's configuration | what the network looks like from it: a process of its own |
 //! | [`pipeline`] | an effect | what was found or done: the hands |
@@ -70,6 +71,7 @@ pub mod model;
 pub mod config;
 pub mod host;
 pub mod reconcile;
+pub mod trust;
 pub mod fetcher;
 pub mod probe;
 pub mod pipeline;

@@ -145,6 +145,7 @@ fn every_file_that_the_documentation_links_to_is_there() {
         ("docs/configuration.md", "docs/"),
         ("docs/health.md", "docs/"),
         ("docs/reliability.md", "docs/"),
+        ("docs/trust.md", "docs/"),
         ("docs/decisions/README.md", "docs/decisions/"),
     ] {
         let text = file(name);

@@ -1,0 +1,31 @@
+//! Who vouches for a commit: signatures and ancestry, judged on the raw objects.
+//!
+//! In: the bytes of commit objects, the texts of the keys, and the time. Out:
+//! the signer, or the one reason why there is none. Must not: read, write, wait,
+//! look at a clock, or decide what follows.
+//!
+//! Nothing here believes whoever brought the objects: a commit's id is computed
+//! from its bytes, and only what was parsed without any doubt is judged. Where
+//! git is lenient this is strict; `docs/trust.md` lists the differences.
+
+pub mod untrusted;
+pub mod commit;
+mod base64;
+mod wire;
+mod pattern;
+pub mod key_file;
+pub mod allowed_signers;
+mod krl;
+pub mod revocation;
+mod ssh;
+#[cfg(feature = "openpgp")]
+mod openpgp;
+pub mod keys;
+pub mod history;
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(test)]
+mod tests;
+
+pub use keys::{Keys, Signer, verify};
+pub use untrusted::Untrusted;

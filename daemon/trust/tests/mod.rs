@@ -1,0 +1,13 @@
+//! The verdicts on commits that the real tools made: git, ssh-keygen, gpg.
+
+mod tools;
+mod case;
+mod shape_cases;
+mod ssh_cases;
+mod security_key;
+#[cfg(feature = "openpgp")]
+mod openpgp_cases;
+mod verdicts;
+mod files;
+mod history;
+mod mutations;
