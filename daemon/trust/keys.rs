@@ -31,6 +31,8 @@ pub struct Keys {
     allowed_signers: AllowedSigners,
     #[cfg(feature = "openpgp")]
     keyring: openpgp::Keyring,
+    #[cfg(not(feature = "openpgp"))]
+    _keyring: (),
     revoked: Revoked,
 }
 
@@ -76,6 +78,8 @@ impl Keys {
                 .map_err(KeysRefused::AllowedSigners)?,
             #[cfg(feature = "openpgp")]
             keyring: keyring(texts.keyrings)?,
+            #[cfg(not(feature = "openpgp"))]
+            _keyring: keyring(texts.keyrings)?,
             revoked: Revoked::parse(revoked).map_err(KeysRefused::Revoked)?,
         })
     }
@@ -132,6 +136,19 @@ fn keyring(texts: &[&str]) -> Result<openpgp::Keyring, KeysRefused> {
         added.map_err(|source| KeysRefused::Keyring { index, source })?;
     }
     Ok(keyring)
+}
+
+/// To leave keys out silently would be to refuse their commits without a reason.
+#[cfg(not(feature = "openpgp"))]
+fn keyring(texts: &[&str]) -> Result<(), KeysRefused> {
+    let expected = "no OpenPGP keys, for this program is built without them";
+    match texts.first() {
+        None => Ok(()),
+        Some(text) => Err(KeysRefused::Keyring {
+            index: 0,
+            source: Mistake::in_line(1, expected, text),
+        }),
+    }
 }
 
 /// The kinds of signatures that can be verified.

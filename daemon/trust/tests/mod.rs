@@ -7,6 +7,8 @@ mod ssh_cases;
 mod security_key;
 #[cfg(feature = "openpgp")]
 mod openpgp_cases;
+#[cfg(feature = "openpgp")]
+mod bindings;
 mod verdicts;
 mod files;
 mod history;

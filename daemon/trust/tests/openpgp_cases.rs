@@ -1,7 +1,7 @@
 //! Commits signed by OpenPGP keys, well and not so well.
 
 use super::case::Bench;
-use super::tools::{DATE, with_header};
+use super::tools::{DATE, EMPTY_TREE, with_header};
 
 /// gpg is told that it is this time, where a key has to be old.
 const THEN: [&str; 2] = ["--faked-system-time", "20200101T000000!"];
@@ -11,6 +11,7 @@ pub(super) fn add(bench: &mut Bench) {
     subkeys(bench);
     ended(bench);
     weak(bench);
+    self_signatures(bench);
     foreign(bench);
     armor(bench);
     let keyring = bench.tools.gpg(&["--armor", "--export"], b"");
@@ -90,8 +91,6 @@ fn primary_keys(bench: &mut Bench) {
 
 fn signed_by_git(bench: &Bench, key: &str) -> Vec<u8> {
     let tools = &bench.tools;
-    let tree = tools.git(&["hash-object", "-w", "-t", "tree", "--stdin"], b"");
-    let tree = String::from_utf8(tree).expect("an id");
     let key = format!("--gpg-sign={key}");
     let arguments = [
         "-c",
@@ -102,7 +101,7 @@ fn signed_by_git(bench: &Bench, key: &str) -> Vec<u8> {
         &key,
         "-m",
         "by git",
-        tree.trim(),
+        EMPTY_TREE,
     ];
     let id = String::from_utf8(tools.git(&arguments, b"")).expect("an id");
     tools.git(&["cat-file", "commit", id.trim()], b"")
@@ -184,11 +183,34 @@ fn weak(bench: &mut Bench) {
     bench.bad("OpenPGP with SHA-1", object, "weak-algorithm");
     let object = signed(bench, &["--textmode"], &rsa, "as text");
     bench.bad("signature over text", object, "malformed-signature");
-    for (name, kind) in [("pgp-rsa1024", "rsa1024"), ("pgp-dsa", "dsa2048")] {
+    for (name, kind) in [("pgp-rsa1024", "rsa1024"), ("pgp-dsa", "dsa1024")] {
         let key = key(bench, name, kind, "sign");
         let object = signed(bench, &["--digest-algo", "SHA256"], &key, name);
         bench.bad(name, object, "weak-algorithm");
     }
+}
+
+/// What the owner says of a key, weakly or not at all.
+fn self_signatures(bench: &mut Bench) {
+    let options = [&THEN[..], &["--cert-digest-algo", "SHA1"]].concat();
+    let key = generate(bench, &options, "pgp-sha1", "rsa2048", "sign", "never");
+    let object = signed(bench, &[], &key, "by a key that SHA-1 binds");
+    bench.bad("self-signature with SHA-1", object, "key-not-bound");
+    let key = super::openpgp_cases::key(bench, "pgp-certifies", "ed25519", "sign");
+    let object = signed(bench, &[], &key, "by a key that may not sign any more");
+    let dialogue = b"change-usage\nS\nQ\nsave\n";
+    let arguments = [
+        "--batch",
+        "--quiet",
+        "--no-tty",
+        "--pinentry-mode",
+        "loopback",
+    ];
+    let edit = ["--passphrase", "", "--command-fd", "0", "--edit-key", &key];
+    bench
+        .tools
+        .attempt("gpg", &[&arguments[..], &edit].concat(), dialogue);
+    bench.bad("key for certifying only", object, "key-may-not-sign");
 }
 
 fn foreign(bench: &mut Bench) {
