@@ -4,6 +4,8 @@
 //! them. Out: its id, its fields, and what was signed. Must not: guess. What git
 //! fsck refuses, and what two programs could read in two ways, is an error.
 
+use std::collections::VecDeque;
+
 use gix::hash::{Kind, hasher};
 use jiff::Timestamp;
 
@@ -156,14 +158,14 @@ impl<'a> Field<'a> {
 
 /// The headers in their order.
 struct Fields<'a> {
-    rest: std::collections::VecDeque<Field<'a>>,
+    rest: VecDeque<Field<'a>>,
     /// Their bytes, but those of signatures.
     payload: Vec<u8>,
 }
 
 impl<'a> Fields<'a> {
     fn of(head: &'a [u8]) -> Result<Self, Untrusted> {
-        let mut rest: std::collections::VecDeque<Field<'a>> = Default::default();
+        let mut rest: VecDeque<Field<'a>> = VecDeque::new();
         let mut payload = Vec::with_capacity(head.len());
         for line in head.split(|byte| *byte == b'\n') {
             if let Some(continued) = line.strip_prefix(b" ") {
@@ -230,7 +232,7 @@ fn field(line: &[u8]) -> Result<Field<'_>, Untrusted> {
 
 /// Separates the signature from the other headers.
 fn extra_headers(
-    fields: &std::collections::VecDeque<Field<'_>>,
+    fields: &VecDeque<Field<'_>>,
 ) -> Result<(Vec<Header>, Option<Vec<u8>>), Untrusted> {
     if fields.len() > HEADER_LIMIT {
         return Err(Untrusted::commit("at most 64 extra headers", b"more"));

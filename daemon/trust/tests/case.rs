@@ -107,9 +107,16 @@ fn ask_git(bench: &mut Bench) {
 
 impl Crafted {
     pub(super) fn keys(&self) -> Keys {
+        // Without OpenPGP there is none.
+        let keyrings = [self.keyring.as_str()];
+        let keyrings = if self.keyring.is_empty() {
+            &[]
+        } else {
+            &keyrings[..]
+        };
         Keys::load(&KeyTexts {
             allowed_signers: Some(&self.allowed_signers),
-            keyrings: &[&self.keyring],
+            keyrings,
             revoked: Some(self.revoked.as_bytes()),
         })
         .expect("the keys are well-formed")

@@ -6,7 +6,6 @@ use super::case::crafted;
 
 /// What git calls well signed and we do not. `docs/trust.md` says why for each reason.
 const STRICTER_THAN_GIT: &[(&str, &str)] = &[
-    ("key for certifying only", "key-may-not-sign"),
     ("self-signature with SHA-1", "key-not-bound"),
     ("too long a header", "commit-too-large"),
     ("retired key, dated back", "key-expired"),
