@@ -22,8 +22,8 @@ pub struct Baseline {
     pub active: BTreeSet<String>,
     /// Units that must be active after `test`, too.
     pub required: BTreeSet<String>,
-    /// What the probe of the closure that ran then saw; None if it has none,
-    /// or could not look.
+    /// What the probe of the closure that ran then saw, at its best of a few
+    /// runs; None if it has none, or could not look and policy went on.
     pub probe: Option<ProbeReport>,
 }
 

@@ -4,6 +4,8 @@
 //! Out: which units are broken and which of them are a verdict; before an
 //! activation, the baseline. Must not: give the verdict.
 
+mod network;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -11,12 +13,11 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::installed::{DAEMON_UNIT, SSH_UNITS};
-use super::probe;
 use super::step::Steps;
 use crate::host::systemd::{Systemd, SystemdError};
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::health::{Baseline, ProbeReport};
+use crate::model::health::Baseline;
 use crate::model::policy::Health;
 use crate::model::system::Toplevel;
 
@@ -71,7 +72,8 @@ impl HostView<'_> {
 /// Reads what the host is before an activation: what is broken now is no
 /// verdict later. `previous` is the system that runs, whose probe is asked.
 ///
-/// Fails where health cannot be read: then nothing may be activated.
+/// Fails where health cannot be read, units or network: then nothing may be
+/// activated.
 pub(crate) async fn baseline(
     view: HostView<'_>,
     steps: &Steps,
@@ -84,7 +86,10 @@ pub(crate) async fn baseline(
     let earlier = systemd.restart_counts().await.map_err(unreadable)?;
     let mut restarting = view.failing_restarts().await.map_err(unreadable)?;
     let probe = match previous {
-        Some(previous) => probe_before(view, steps, id, previous, deadline).await?,
+        Some(previous) => {
+            let policy = health.on_unhealthy;
+            network::before(steps, view, id, previous, policy, deadline).await?
+        }
         None => None,
     };
     // While the probe ran, some time has passed: what crashes between two
@@ -101,26 +106,6 @@ pub(crate) async fn baseline(
         active: active.into_iter().filter(|unit| is_lasting(unit)).collect(),
         probe,
     })
-}
-
-/// A program that gives no report now is no verdict on the next system.
-async fn probe_before(
-    view: HostView<'_>,
-    steps: &Steps,
-    id: &DeploymentId,
-    previous: &Toplevel,
-    deadline: Duration,
-) -> Result<Option<ProbeReport>, Failure> {
-    match probe::run(steps, view, id, previous, deadline).await {
-        Err(failure) if failure.code == FailureCode::ProbeFailed => {
-            warn!(
-                df_problem = failure.message,
-                "the network cannot be looked at from the running system"
-            );
-            Ok(None)
-        }
-        other => other,
-    }
 }
 
 /// The services that were restarted between two countings.
