@@ -20,7 +20,8 @@ pub struct Baseline {
     /// Active units that are to be active again after a rollback: services,
     /// sockets, timers, paths, mounts and targets; neither ours nor transient.
     pub active: BTreeSet<String>,
-    /// Units that must be active after `test`, too.
+    /// Units that must be active after `test` and after a rollback, too; each was
+    /// active.
     pub required: BTreeSet<String>,
     /// What the probe of the closure that ran then saw, at its best of a few
     /// runs; None if it has none, or could not look and policy went on.

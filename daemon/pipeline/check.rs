@@ -10,6 +10,7 @@
 
 mod closure;
 mod guards;
+mod required;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -70,6 +71,7 @@ pub(crate) async fn inspect(
 ) -> Result<Inspection, Failure> {
     let running = observed.running.as_ref();
     healthy(view, &inspecting.forgiven.broken, inspecting.health).await?;
+    required::active_before(view, inspecting.health, &inspecting.forgiven.broken).await?;
     closure::switchable(view.root, &system.toplevel)?;
     readable(&observed.default_entry)?;
     guard(Guarding {

@@ -136,17 +136,15 @@ fn is_of_connection(unit: &str) -> bool {
     number > 0 && instance[number..].starts_with('-')
 }
 
-/// What must be active after `test`, too.
+/// What must be active after `test` and after a rollback, too: none that is not
+/// active now, for the previous system would never be well again.
 fn required(active: &BTreeSet<String>, health: &Health) -> BTreeSet<String> {
-    if let Some(units) = &health.require_units {
-        return units.iter().cloned().collect();
-    }
-    SSH_UNITS
-        .into_iter()
-        .chain([DAEMON_UNIT])
-        .filter(|unit| active.contains(*unit))
-        .map(str::to_owned)
-        .collect()
+    let by_default = || SSH_UNITS.into_iter().chain([DAEMON_UNIT]);
+    let required: BTreeSet<String> = match &health.require_units {
+        Some(units) => units.iter().cloned().collect(),
+        None => by_default().map(str::to_owned).collect(),
+    };
+    required.intersection(active).cloned().collect()
 }
 
 /// The units that are a verdict: neither ignored by policy nor left broken by
@@ -230,9 +228,16 @@ mod tests {
             by_default,
             units(&["ssh.socket", "sshd.service", DAEMON_UNIT])
         );
-        let by_list = required(&active, &health(Some(&["web.service"])));
-        assert_eq!(by_list, units(&["web.service"]));
+        let by_list = required(&active, &health(Some(&["a.service"])));
+        assert_eq!(by_list, units(&["a.service"]));
         assert_eq!(required(&active, &health(Some(&[]))), units(&[]));
+    }
+
+    #[test]
+    fn a_unit_that_was_not_active_before_is_not_demanded_of_the_way_back() {
+        let active = units(&["a.service"]);
+        let by_list = required(&active, &health(Some(&["a.service", "misspelt.service"])));
+        assert_eq!(by_list, units(&["a.service"]));
     }
 
     #[test]
