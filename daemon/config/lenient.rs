@@ -1,13 +1,21 @@
-//! What another version's configuration says of remote and machine, read
+//! What another version's configuration says of remote, machine and times, read
 //! leniently: it may hold keys that this version does not know.
 //!
 //! In: the text of a file that another daemon is going to read. Out: the few
-//! things that a guard compares. Must not: judge the file; the daemon that
+//! things that a guard compares, and that the guardian has to wait for. Must not: judge the file; the daemon that
 //! reads it does.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::url;
+use super::{duration, schema, url};
+
+/// What counts as a time: another version's bounds may be other ones, but what
+/// is longer than a week would only keep a guardian from ever acting.
+const TIMES: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The few things.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +24,33 @@ pub(crate) struct Gist {
     remotes: Vec<(String, String)>,
     /// The machine that it is for, in lower case.
     pub(crate) machine_id: Option<String>,
+    /// How long a deployment may take until it is confirmed.
+    pub(crate) times: Times,
+}
+
+/// What the time from an activation to its confirmation is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// `deadlines.activate`.
+    pub(crate) activate: Duration,
+    /// `deadlines.probe`.
+    pub(crate) probe: Duration,
+    /// `health.probe_deadline`.
+    pub(crate) probe_deadline: Duration,
+    /// `health.confirm_window`.
+    pub(crate) confirm_window: Duration,
+}
+
+impl Default for Times {
+    /// What holds where the file says nothing.
+    fn default() -> Self {
+        Self {
+            activate: schema::DEFAULT_ACTIVATE,
+            probe: schema::DEFAULT_PROBE,
+            probe_deadline: schema::DEFAULT_PROBE_DEADLINE,
+            confirm_window: schema::DEFAULT_CONFIRM_WINDOW,
+        }
+    }
 }
 
 impl Gist {
@@ -50,7 +85,25 @@ pub(crate) fn gist(text: &str) -> Result<Gist, String> {
     Ok(Gist {
         remotes: remotes.into_iter().flatten().filter_map(remote).collect(),
         machine_id: string(&table, "machine_id").map(str::to_ascii_lowercase),
+        times: times(&table),
     })
+}
+
+/// What is not there, or is no time, has its default.
+fn times(table: &Table) -> Times {
+    let time = |section: &str, key: &str, default| {
+        let section = table.get(section).and_then(Value::as_table);
+        let text = section.and_then(|section| string(section, key));
+        let time = text.and_then(|text| duration::parse(text, &TIMES).ok());
+        time.unwrap_or(default)
+    };
+    let defaults = Times::default();
+    Times {
+        activate: time("deadlines", "activate", defaults.activate),
+        probe: time("deadlines", "probe", defaults.probe),
+        probe_deadline: time("health", "probe_deadline", defaults.probe_deadline),
+        confirm_window: time("health", "confirm_window", defaults.confirm_window),
+    }
 }
 
 fn remote(value: &Value) -> Option<(String, String)> {
@@ -89,6 +142,20 @@ mod tests {
             gist.remotes(),
             "ssh://git@example.org/srv/a.git, branch main and https://example.org/b, branch next"
         );
+    }
+
+    #[test]
+    fn times_are_those_of_the_file_or_their_defaults() {
+        let found = gist(
+            "[health]\nconfirm_window = \"30m\"\nlater = 1\nprobe_deadline = 7\n\
+             [deadlines]\nprobe = \"1m30s\"\nactivate = \"1000d\"\n",
+        );
+        let expected = Times {
+            confirm_window: Duration::from_secs(30 * 60),
+            probe: Duration::from_secs(90),
+            ..Times::default()
+        };
+        assert_eq!(found.expect("it is TOML").times, expected);
     }
 
     #[test]

@@ -9,6 +9,9 @@ mod guards;
 mod health;
 mod deadlines;
 
+pub(super) use deadlines::{DEFAULT_ACTIVATE, DEFAULT_PROBE};
+pub(super) use health::{DEFAULT_CONFIRM_WINDOW, DEFAULT_PROBE_DEADLINE};
+
 use toml::de::DeTable;
 
 use self::values::{choice, refusal};

@@ -19,6 +19,8 @@ pub(crate) use arm::{arm, stand_back};
 pub(crate) use rollback::roll_back;
 pub(crate) use verdict::{claim, disarm, dismiss, sweep};
 
+use std::path::Path;
+
 use crate::host::systemd::Systemd;
 use crate::model::policy::{Deadlines, Health, OnFailedRollback};
 use crate::model::system::BootId;
@@ -28,6 +30,8 @@ use crate::model::system::BootId;
 pub(crate) struct Guard<'a> {
     /// Where the units are.
     pub(crate) systemd: &'a Systemd,
+    /// The host's root directory.
+    pub(crate) root: &'a Path,
     /// PATH of everything that runs as a unit of ours.
     pub(crate) path_variable: &'a str,
     /// How long the guardian waits, and how long each of its rungs may take.

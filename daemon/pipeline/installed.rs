@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::observe::below;
 use crate::config::DEFAULT_FILE;
+use crate::config::lenient::{Gist, gist};
 use crate::host::unit_file::{command_words, values};
 use crate::model::system::Toplevel;
 
@@ -22,6 +23,9 @@ pub(crate) const DAEMON_UNIT: &str = "deploy-flake.service";
 /// What an ssh server may be called: NixOS's names, and those of Debian.
 pub(crate) const SSH_UNITS: [&str; 4] =
     ["sshd.service", "sshd.socket", "ssh.service", "ssh.socket"];
+
+/// A configuration has a few hundred bytes.
+const CONFIG_LIMIT: u64 = 1024 * 1024;
 
 /// Where sshd reads its configuration unless its command line says otherwise.
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
@@ -61,6 +65,20 @@ pub(crate) fn installed(root: &Path, toplevel: &Toplevel) -> Option<Installed> {
         config: in_closure(toplevel, &config),
         is_wanted: is_wanted(root, toplevel, DAEMON_UNIT),
     })
+}
+
+/// Reads what the daemon's configuration says, as far as it matters here; or why
+/// it cannot be read.
+pub(crate) fn configuration(root: &Path, daemon: &Installed) -> Result<Gist, String> {
+    let path = &daemon.config;
+    let real = real_path(root, path).ok_or_else(|| format!("{} is missing", path.display()))?;
+    let file = below(root, &real);
+    let is_short = fs::metadata(&file).is_ok_and(|it| it.is_file() && it.len() <= CONFIG_LIMIT);
+    if !is_short {
+        return Err(format!("{} is no file of at most 1 MiB", path.display()));
+    }
+    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", path.display()))?;
+    gist(&text).map_err(|error| format!("{} is not TOML: {error}", path.display()))
 }
 
 /// Which of the known ssh servers' units the closure has.

@@ -104,6 +104,7 @@ impl Machine {
     fn guard(&self) -> Guard<'_> {
         Guard {
             systemd: &self.systemd,
+            root: Path::new(ROOT),
             path_variable: self.steps.programs().path_variable(),
             deadlines: &self.deadlines,
             health: &self.health,

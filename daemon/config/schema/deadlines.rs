@@ -16,6 +16,12 @@ use crate::model::policy::Deadlines;
 /// A step that is not done in a week is not going to be.
 const DEADLINES: RangeInclusive<Duration> = SECOND..=Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How long `test` may take unless the file says otherwise.
+pub(in crate::config) const DEFAULT_ACTIVATE: Duration = Duration::from_secs(15 * 60);
+
+/// How long one run of the probe may take unless the file says otherwise.
+pub(in crate::config) const DEFAULT_PROBE: Duration = Duration::from_secs(30);
+
 /// Reads every deadline, or its default.
 pub(super) fn deadlines(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Deadlines {
     let empty = DeTable::new();
@@ -31,11 +37,11 @@ pub(super) fn deadlines(top: &mut Section<'_>, collector: &mut Collector<'_>) ->
         root: read("root", 5 * MINUTE),
         check: read("check", 60 * SECOND),
         pre_switch_check: read("pre_switch_check", 5 * MINUTE),
-        activate: read("activate", 15 * MINUTE),
+        activate: read("activate", DEFAULT_ACTIVATE),
         profile: read("profile", 2 * MINUTE),
         boot_loader: read("boot_loader", 5 * MINUTE),
         restore: read("restore", 10 * MINUTE),
-        probe: read("probe", 30 * SECOND),
+        probe: read("probe", DEFAULT_PROBE),
         lock: read("lock", MINUTE),
         rollback: read("rollback", 5 * MINUTE),
         rollback_health: read("rollback_health", MINUTE),

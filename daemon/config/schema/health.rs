@@ -7,7 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::time::Duration;
 
-use super::values::{DAY, HOUR, MINUTE, SECOND, choice, name, refusal, span, units};
+use super::values::{DAY, HOUR, SECOND, choice, name, refusal, span, units};
 use crate::config::mistakes::Collector;
 use crate::config::section::{Found, Section, quoted};
 use crate::model::policy::{Health, OnUnhealthy, UserProbe};
@@ -18,6 +18,12 @@ const WINDOWS: RangeInclusive<Duration> = SECOND..=DAY;
 /// A probe runs several times before a system is kept.
 const PROBE_DEADLINES: RangeInclusive<Duration> = SECOND..=HOUR;
 
+/// How long the host may take to become healthy unless the file says otherwise.
+pub(in crate::config) const DEFAULT_PROBE_DEADLINE: Duration = Duration::from_secs(5 * 60);
+
+/// How long it must stay so unless the file says otherwise.
+pub(in crate::config) const DEFAULT_CONFIRM_WINDOW: Duration = Duration::from_secs(60);
+
 /// How long a probe of the operator's may take unless the file says otherwise.
 const PROBE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -27,8 +33,8 @@ const EXAMPLE: &str = "/run/current-system/sw/bin/curl";
 /// Reads `[health]` and every `[[probe]]`.
 pub(super) fn health(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Health {
     let mut health = Health {
-        probe_deadline: 5 * MINUTE,
-        confirm_window: MINUTE,
+        probe_deadline: DEFAULT_PROBE_DEADLINE,
+        confirm_window: DEFAULT_CONFIRM_WINDOW,
         ignore_units: Vec::new(),
         require_units: None,
         on_unhealthy: OnUnhealthy::default(),

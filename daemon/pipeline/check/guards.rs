@@ -11,21 +11,18 @@ use std::path::Path;
 
 use tracing::warn;
 
-use crate::config::lenient::{Gist, gist};
+use crate::config::lenient::Gist;
 use crate::fetcher::wire::RemoteAddress;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::policy::{Guard, Guards};
 use crate::model::system::Toplevel;
 use crate::pipeline::installed::{
-    DAEMON_UNIT, Installed, SSH_UNITS, installed, is_wanted, real_path, ssh_server_units,
+    DAEMON_UNIT, Installed, SSH_UNITS, configuration, installed, is_wanted, ssh_server_units,
 };
 use crate::pipeline::observe::below;
 
 /// The id of the machine (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
-
-/// A configuration has a few hundred bytes.
-const CONFIG_LIMIT: u64 = 1024 * 1024;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +82,7 @@ impl Closure {
         let daemon = installed(root, toplevel);
         let config = daemon.as_ref().map_or_else(
             || Err("there is none".to_owned()),
-            |daemon| read_config(root, &daemon.config),
+            |daemon| configuration(root, daemon),
         );
         let ssh = ssh_server_units(root, toplevel);
         let is_started = |unit: &&String| is_wanted(root, toplevel, unit);
@@ -96,17 +93,6 @@ impl Closure {
             ssh,
         }
     }
-}
-
-fn read_config(root: &Path, path: &Path) -> Result<Gist, String> {
-    let real = real_path(root, path).ok_or_else(|| format!("{} is missing", path.display()))?;
-    let file = below(root, &real);
-    let is_short = fs::metadata(&file).is_ok_and(|it| it.is_file() && it.len() <= CONFIG_LIMIT);
-    if !is_short {
-        return Err(format!("{} is no file of at most 1 MiB", path.display()));
-    }
-    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", path.display()))?;
-    gist(&text).map_err(|error| format!("{} is not TOML: {error}", path.display()))
 }
 
 /// Something that the running closure has and the new one has not.

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::Guard;
-use super::deadline::guardian_deadline;
+use super::deadline::{coming, guardian_deadline};
 use super::program::{self, Programs};
 use super::unit::{SERVICE, TIMER, describe, service, timer};
 use super::verdict::undecided;
@@ -147,7 +147,8 @@ async fn start_and_read_back(
 ) -> Result<(), Failure> {
     plan::write(&way.plan(guard, programs, baseline))
         .map_err(|error| not_armed(format!("the plan cannot be written: {error}")))?;
-    let after = guardian_deadline(guard.deadlines, guard.health);
+    let coming = coming(guard.root, way.candidate);
+    let after = guardian_deadline(guard.deadlines, guard.health, coming);
     let orders = way.orders(programs);
     let service = service(&orders, &programs.guardian, guard.path_variable);
     let started = guard
