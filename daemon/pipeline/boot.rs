@@ -16,12 +16,12 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::activate::LOCK_HELD;
+use super::boot_loader::Reader;
+use super::lock;
 use super::observe::{self, PROFILE};
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
-use super::{boot_loader, lock};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::policy::BootLoader;
 use crate::model::stage::UnitStep;
 use crate::model::system::{DefaultEntry, Generation, ProfileEntry, Toplevel};
 use crate::reconcile::permission::BootPermission;
@@ -93,8 +93,6 @@ pub(crate) struct Restoration<'a> {
     /// The system whose generations, if newer, are deleted: ours. None deletes
     /// nothing.
     pub(crate) failed: Option<&'a Toplevel>,
-    /// Which boot loader is read back.
-    pub(crate) boot_loader: BootLoader,
     /// How long it may take.
     pub(crate) patience: Patience,
 }
@@ -108,10 +106,11 @@ pub(crate) async fn restore(
     root: &Path,
     id: &DeploymentId,
     restoration: Restoration<'_>,
+    entry: &Reader,
 ) -> Result<(), Failure> {
     still_ours(root, restoration)?;
     let newest = before::newest(root, id);
-    let is_untouched = was_never_left(root, restoration, newest);
+    let is_untouched = was_never_left(root, &entry.default_entry(root).await, restoration, newest);
     if is_untouched && !steps.has_unit(UnitStep::Restore, id).await? {
         return Ok(());
     }
@@ -122,7 +121,7 @@ pub(crate) async fn restore(
     };
     let report = lock::run_when_free(steps, root, plan, patience.lock).await?;
     written(&report, Writing::Restoration, patience.deadline)?;
-    read_back(root, restoration)
+    read_back(root, &entry.default_entry(root).await, restoration)
 }
 
 fn commands(
@@ -185,12 +184,16 @@ fn still_ours(root: &Path, restoration: Restoration<'_>) -> Result<(), Failure> 
 /// was not touched. What made that fail would make putting it back fail, too,
 /// and sound an alarm over a sound host. An entry that cannot be read proves
 /// nothing.
-fn was_never_left(root: &Path, wanted: Restoration<'_>, newest: Option<Generation>) -> bool {
-    let entry = boot_loader::default_entry(root, wanted.boot_loader);
+fn was_never_left(
+    root: &Path,
+    entry: &DefaultEntry,
+    wanted: Restoration<'_>,
+    newest: Option<Generation>,
+) -> bool {
     let generations = observe::generations(root);
     let link = link_to_put_back(&generations, wanted);
     entry.toplevel() == Some(wanted.toplevel)
-        && difference(observe::profile(root), &entry, wanted, link).is_none()
+        && difference(observe::profile(root), entry, wanted, link).is_none()
         && left_by_us(&generations, wanted, newest).is_empty()
 }
 
@@ -216,11 +219,14 @@ fn left_by_us(
         .collect()
 }
 
-fn read_back(root: &Path, restoration: Restoration<'_>) -> Result<(), Failure> {
+fn read_back(
+    root: &Path,
+    entry: &DefaultEntry,
+    restoration: Restoration<'_>,
+) -> Result<(), Failure> {
     let profile = observe::profile(root);
-    let entry = boot_loader::default_entry(root, restoration.boot_loader);
     let link = link_to_put_back(&observe::generations(root), restoration);
-    let Some(found) = difference(profile, &entry, restoration, link) else {
+    let Some(found) = difference(profile, entry, restoration, link) else {
         return Ok(());
     };
     Err(Failure::new(

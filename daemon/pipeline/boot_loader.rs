@@ -11,10 +11,13 @@
 mod systemd_boot;
 mod grub;
 mod extlinux;
+mod patient;
 #[cfg(test)]
 mod tree;
 
 use std::path::{Path, PathBuf};
+
+pub(crate) use self::patient::Reader;
 
 use crate::model::policy::BootLoader;
 use crate::model::system::{DefaultEntry, StorePath, Toplevel};

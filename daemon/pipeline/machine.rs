@@ -3,9 +3,10 @@
 //! In: settings that were validated. Out: what the stages find and do. Must
 //! not: add anything to them; each method is one call.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::boot::Patience;
+use super::boot_loader::Reader;
 use super::check::{Checks, Inspecting};
 use super::confirm::Watched;
 use super::git::Remote;
@@ -45,6 +46,7 @@ pub struct Machine {
     health: Health,
     guards: Guards,
     boot_loader: BootLoader,
+    boot_entry: Reader,
     boot_id: BootId,
     on_failed_rollback: OnFailedRollback,
     pre_activate_check: String,
@@ -79,6 +81,7 @@ impl Machine {
             health: config.health.clone(),
             guards: config.guards.clone(),
             boot_loader: config.boot_loader,
+            boot_entry: Reader::new(config.boot_loader),
             boot_id,
             on_failed_rollback: config.on_failed_rollback,
             pre_activate_check: config.pre_activate_check.clone(),
@@ -120,12 +123,7 @@ impl Stages for Machine {
     }
 
     async fn observe(&self) -> Observed {
-        let (boot_loader, boot_id) = (self.boot_loader, self.boot_id.clone());
-        let root = PathBuf::from(ROOT);
-        let read = move || observe::observe(&root, boot_loader, boot_id);
-        // A disk that does not answer must not hold up the loop.
-        let observed = tokio::task::spawn_blocking(read).await;
-        observed.expect("reading links does not panic, and nobody cancels it")
+        observe::observe(Path::new(ROOT), &self.boot_entry, self.boot_id.clone()).await
     }
 
     async fn lost(&self) {
@@ -275,7 +273,7 @@ impl Stages for Machine {
     async fn is_outdated(&self) -> bool {
         let origin = self.origin.clone();
         let read = move || replace::is_outdated(&origin, Path::new(ROOT));
-        // As with `observe`.
+        // As with the links of `observe`.
         let outdated = tokio::task::spawn_blocking(read).await;
         outdated.expect("reading files does not panic, and nobody cancels it")
     }
@@ -363,13 +361,13 @@ impl Stages for Machine {
             generation: previous.generation,
             toplevel: &previous.toplevel,
             failed: Some(failed),
-            boot_loader: self.boot_loader,
             patience: Patience {
                 deadline: self.deadlines.restore,
                 lock: self.deadlines.lock,
             },
         };
-        boot::restore(&self.steps, Path::new(ROOT), id, restoration).await
+        let (root, entry) = (Path::new(ROOT), &self.boot_entry);
+        boot::restore(&self.steps, root, id, restoration, entry).await
     }
 
     async fn abandon(&self, id: &DeploymentId, step: UnitStep) {

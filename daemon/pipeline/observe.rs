@@ -1,15 +1,14 @@
 //! The host to what it is: running, booted, profiled, and what boots next.
 //!
-//! In: the root directory and which boot loader to read. Out: [`Observed`].
+//! In: the root directory and a reader of the boot entry. Out: [`Observed`].
 //! Must not: fail, write, or remember; what is missing is `None`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::model::policy::BootLoader;
 use crate::model::system::{BootId, Generation, Observed, ProfileEntry, StorePath, Toplevel};
 
-use super::boot_loader;
+use super::boot_loader::Reader;
 
 /// Where `activate` links the system that it activated.
 const RUNNING: &str = "/run/current-system";
@@ -25,12 +24,26 @@ pub(crate) const PROFILE: &str = "/nix/var/nix/profiles/system";
 const LINK_LIMIT: usize = 8;
 
 /// Reads what the host is. `root` is `/`, except in tests.
-pub(crate) fn observe(root: &Path, boot_loader: BootLoader, boot_id: BootId) -> Observed {
+///
+/// The links come first, and apart: they are on the file systems that the daemon
+/// itself lives on, and are known also where the boot partition does not answer.
+pub(crate) async fn observe(root: &Path, entry: &Reader, boot_id: BootId) -> Observed {
+    let links = {
+        let root = root.to_owned();
+        move || {
+            let booted = toplevel_behind(&root, Path::new(BOOTED));
+            (running(&root), booted, profile(&root))
+        }
+    };
+    // A disk that is slow must not hold up the loop.
+    let links = tokio::task::spawn_blocking(links).await;
+    let (running, booted, profile) =
+        links.expect("reading links does not panic, and nobody cancels it");
     Observed {
-        running: running(root),
-        booted: toplevel_behind(root, Path::new(BOOTED)),
-        profile: profile(root),
-        default_entry: boot_loader::default_entry(root, boot_loader),
+        running,
+        booted,
+        profile,
+        default_entry: entry.default_entry(root).await,
         boot_id,
     }
 }
@@ -102,6 +115,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::model::policy::BootLoader;
     use crate::model::system::DefaultEntry;
 
     const A: &str = "/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-nixos-system-a";
@@ -121,12 +135,13 @@ mod tests {
         root
     }
 
-    fn look(root: &Path) -> Observed {
-        observe(root, BootLoader::None, BootId("boot".to_owned()))
+    async fn look(root: &Path) -> Observed {
+        let entry = Reader::new(BootLoader::None);
+        observe(root, &entry, BootId("boot".to_owned())).await
     }
 
-    #[test]
-    fn a_host_is_read_through_its_absolute_and_relative_links() {
+    #[tokio::test]
+    async fn a_host_is_read_through_its_absolute_and_relative_links() {
         let root = host(&[
             ("run/current-system", B),
             ("run/booted-system", A),
@@ -140,7 +155,7 @@ mod tests {
             toplevel: toplevel(path),
         };
         assert_eq!(
-            look(root.path()),
+            look(root.path()).await,
             Observed {
                 running: Some(toplevel(B)),
                 booted: Some(toplevel(A)),
@@ -156,8 +171,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn absolute_links_between_profile_and_generation_stay_below_the_root() {
+    #[tokio::test]
+    async fn absolute_links_between_profile_and_generation_stay_below_the_root() {
         let root = host(&[
             (
                 "nix/var/nix/profiles/system",
@@ -166,13 +181,13 @@ mod tests {
             ("nix/var/nix/profiles/system-3-link", A),
             ("run/current-system", "/nix/var/nix/profiles/system"),
         ]);
-        let observed = look(root.path());
+        let observed = look(root.path()).await;
         assert_eq!(observed.running, Some(toplevel(A)));
         assert_eq!(observed.profile_toplevel(), Some(&toplevel(A)));
     }
 
-    #[test]
-    fn what_is_missing_or_damaged_is_none() {
+    #[tokio::test]
+    async fn what_is_missing_or_damaged_is_none() {
         for links in [
             &[][..],
             &[
@@ -183,7 +198,7 @@ mod tests {
             &[("nix/var/nix/profiles/system", "system-4-link")],
         ] {
             let root = host(links);
-            let observed = look(root.path());
+            let observed = look(root.path()).await;
             assert_eq!(observed.running, None, "{links:?}");
             assert_eq!(observed.booted, None, "{links:?}");
             assert_eq!(observed.profile, None, "{links:?}");

@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::model::failure::FailureClass;
+use crate::model::policy::BootLoader;
 use crate::model::system::StorePath;
+use crate::pipeline::boot_loader::default_entry;
 
 fn toplevel(name: &str) -> Toplevel {
     let path = format!("/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-{name}");
@@ -24,12 +26,16 @@ fn restoration<'a>(toplevel: &'a Toplevel, failed: Option<&'a Toplevel>) -> Rest
         generation: Generation(4),
         toplevel,
         failed,
-        boot_loader: BootLoader::SystemdBoot,
         patience: Patience {
             deadline: Duration::from_secs(1),
             lock: Duration::from_secs(1),
         },
     }
+}
+
+/// What the boot loader of that host starts.
+fn default_of(root: &Path) -> DefaultEntry {
+    default_entry(root, BootLoader::SystemdBoot)
 }
 
 /// A host whose profile is that generation, and whose default entry starts
@@ -98,8 +104,14 @@ fn a_generation_without_its_link_is_put_back_as_another() {
         assert_eq!(link_to_put_back(generations, wanted), expected);
     }
     let root = host(&entry(6, "old"), &old);
-    assert_eq!(read_back(root.path(), wanted), Ok(()));
-    assert!(was_never_left(root.path(), wanted, Some(Generation(5))));
+    let entry = default_of(root.path());
+    assert_eq!(read_back(root.path(), &entry, wanted), Ok(()));
+    assert!(was_never_left(
+        root.path(),
+        &entry,
+        wanted,
+        Some(Generation(5))
+    ));
 }
 
 #[test]
@@ -135,7 +147,11 @@ fn both_profile_and_default_entry_are_read_back() {
         if !link.is_symlink() {
             symlink(old.path().as_str(), link).expect("a link");
         }
-        let verdict = read_back(root.path(), restoration(&old, None));
+        let verdict = read_back(
+            root.path(),
+            &default_of(root.path()),
+            restoration(&old, None),
+        );
         match (verdict, expected) {
             (Ok(()), None) => {}
             (Err(failure), Some(words)) => {
@@ -157,12 +173,10 @@ fn only_what_is_seen_to_be_as_before_was_never_left() {
         (entry(5, "new"), &old, BootLoader::SystemdBoot, false),
     ] {
         let root = host(&profile, default);
-        let wanted = Restoration {
-            boot_loader,
-            ..restoration(&old, Some(&new))
-        };
+        let wanted = restoration(&old, Some(&new));
+        let entry = default_entry(root.path(), boot_loader);
         assert_eq!(
-            was_never_left(root.path(), wanted, Some(Generation(4))),
+            was_never_left(root.path(), &entry, wanted, Some(Generation(4))),
             expected,
             "{profile:?} {default}"
         );
@@ -171,8 +185,31 @@ fn only_what_is_seen_to_be_as_before_was_never_left() {
     let abandoned = root.path().join("nix/var/nix/profiles/system-5-link");
     symlink(new.path().as_str(), abandoned).expect("a link");
     let wanted = restoration(&old, Some(&new));
-    assert!(!was_never_left(root.path(), wanted, Some(Generation(4))));
-    assert!(was_never_left(root.path(), wanted, Some(Generation(5))));
+    let entry = default_of(root.path());
+    assert!(!was_never_left(
+        root.path(),
+        &entry,
+        wanted,
+        Some(Generation(4))
+    ));
+    assert!(was_never_left(
+        root.path(),
+        &entry,
+        wanted,
+        Some(Generation(5))
+    ));
+    let silent = DefaultEntry::Unreadable("it did not answer".to_owned());
+    assert!(!was_never_left(
+        root.path(),
+        &silent,
+        wanted,
+        Some(Generation(5))
+    ));
+    let unproven = read_back(root.path(), &silent, wanted).expect_err("nobody saw it");
+    assert!(
+        unproven.message.contains("it did not answer"),
+        "{unproven:?}"
+    );
 }
 
 #[test]
