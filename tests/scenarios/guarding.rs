@@ -14,7 +14,7 @@ use crate::testbed::world::World;
 /// What the guardian did last, on disk.
 const RECORD: &str = "/var/lib/deploy-flake/rollback.json";
 
-/// The guardian acts 73 s after it was armed with these: half of that is for the new system's daemon.
+/// The guardian acts 75 s after it was armed with these: half of that is for the new system's daemon.
 const SHORT: &str = "[health]\nconfirm_window = \"1s\"\nprobe_deadline = \"1s\"\n\
     [deadlines]\nactivate = \"20s\"\nprobe = \"1s\"\nrollback = \"30s\"\nrollback_health = \"20s\"";
 

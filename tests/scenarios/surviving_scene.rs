@@ -19,7 +19,7 @@ use crate::testbed::repository::CommitId;
 use crate::testbed::sabotage::{DISK, DISK_SIZE, Sabotage};
 use crate::testbed::world::{World, poll_until};
 
-/// The guardian acts by itself 80 s after it was armed with these; 50 s of that cannot be configured.
+/// The guardian acts by itself 90 s after it was armed with these; 50 s of that cannot be configured.
 pub(crate) const SHORT: &str = "[health]\nconfirm_window = \"2s\"\nprobe_deadline = \"10s\"\n\
     [deadlines]\npoll = \"3s\"\nprobe = \"4s\"\nlock = \"10s\"\nactivate = \"10s\"\nrollback = \"30s\"\nrollback_health = \"20s\"";
 

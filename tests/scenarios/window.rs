@@ -22,7 +22,7 @@ const LOCK: &str = "/run/nixos/switch-to-configuration.lock";
 /// From arming to a host that was led back by the guardian alone, with [`generation`]'s deadlines, and as long again.
 pub(crate) const GUARDIAN_DEADLINE: Duration = Duration::from_secs(200);
 
-/// A generation that is watched for so many seconds. Nobody has to wait long for the guardian: it acts 70 s and a bit
+/// A generation that is watched for so many seconds. Nobody has to wait long for the guardian: it acts 84 s and a bit
 /// after it was armed, half of which is for the daemon's replacement.
 pub(crate) fn generation(label: &str, window: u32) -> Generation {
     let url = git_url();
