@@ -8,8 +8,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open};
 
 use super::observe::below;
 use crate::config::DEFAULT_FILE;
@@ -24,14 +27,14 @@ pub(crate) const DAEMON_UNIT: &str = "deploy-flake.service";
 pub(crate) const SSH_UNITS: [&str; 4] =
     ["sshd.service", "sshd.socket", "ssh.service", "ssh.socket"];
 
-/// A configuration has a few hundred bytes.
-const CONFIG_LIMIT: u64 = 1024 * 1024;
-
 /// Where sshd reads its configuration unless its command line says otherwise.
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 
 /// Where a closure has its units.
 const UNITS: &str = "etc/systemd/system";
+
+/// The longest file that is read, in bytes: real ones have a few thousand.
+const FILE_LIMIT: u64 = 1024 * 1024;
 
 /// How many links are followed in one path; the kernel has the same limit.
 const LINK_LIMIT: u32 = 40;
@@ -72,12 +75,7 @@ pub(crate) fn installed(root: &Path, toplevel: &Toplevel) -> Option<Installed> {
 pub(crate) fn configuration(root: &Path, daemon: &Installed) -> Result<Gist, String> {
     let path = &daemon.config;
     let real = real_path(root, path).ok_or_else(|| format!("{} is missing", path.display()))?;
-    let file = below(root, &real);
-    let is_short = fs::metadata(&file).is_ok_and(|it| it.is_file() && it.len() <= CONFIG_LIMIT);
-    if !is_short {
-        return Err(format!("{} is no file of at most 1 MiB", path.display()));
-    }
-    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = read_short(root, &real).map_err(|error| format!("{}: {error}", path.display()))?;
     gist(&text).map_err(|error| format!("{} is not TOML: {error}", path.display()))
 }
 
@@ -235,13 +233,30 @@ fn drop_ins(root: &Path, directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A masked unit is a link to `/dev/null`: no file, or an empty one.
+/// A unit's file. A masked one is a link to `/dev/null`: no regular file, or
+/// an empty one. What cannot be read is no unit, as it is none to systemd.
 fn read(root: &Path, path: &Path) -> Option<String> {
-    let real = real_path(root, path)?;
-    if real == Path::new("/dev/null") {
-        return None;
+    read_short(root, &real_path(root, path)?).ok()
+}
+
+/// The text of a regular file of at most 1 MiB, at a path without links.
+///
+/// A closure may name anything: a FIFO would never be opened, `/dev/zero`
+/// never come to an end, and the daemon hang on either.
+pub(crate) fn read_short(root: &Path, real: &Path) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(open(below(root, real), flags, Mode::empty())?);
+    let refused = || io::Error::other("no regular file of at most 1 MiB");
+    if !file.metadata()?.is_file() {
+        return Err(refused());
     }
-    fs::read_to_string(below(root, &real)).ok()
+    let mut text = String::new();
+    let mut limited = file.take(FILE_LIMIT + 1);
+    // One byte more than allowed tells a long file from one that just fits.
+    match limited.read_to_string(&mut text)? {
+        length if length as u64 <= FILE_LIMIT => Ok(text),
+        _longer => Err(refused()),
+    }
 }
 
 /// The value of `--config`, in either form.

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use tracing::warn;
 
+use super::super::installed::{read_short, real_path};
 use super::super::observe::below;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::system::Toplevel;
@@ -70,9 +71,11 @@ pub(super) fn switchable(root: &Path, toplevel: &Toplevel) -> Result<(), Failure
 /// What is malformed is left to the closure's own check, which reads it too.
 pub(super) fn inhibitors(root: &Path, toplevel: &Toplevel) -> BTreeMap<String, String> {
     let path = toplevel.path().join(INHIBITORS);
-    let text = match fs::read_to_string(below(root, Path::new(&path))) {
+    let Some(real) = real_path(root, Path::new(&path)) else {
+        return BTreeMap::new();
+    };
+    let text = match read_short(root, &real) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return BTreeMap::new(),
         Err(error) => {
             warn!(path, %error, "switch inhibitors cannot be read");
             return BTreeMap::new();

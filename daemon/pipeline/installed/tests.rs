@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
+use rustix::fs::{CWD, FileType, mknodat};
 use tempfile::TempDir;
 
 use super::*;
@@ -152,4 +153,42 @@ fn a_circle_of_links_leads_nowhere() {
     closure.link("/a/b", "../a/c");
     closure.link("/a/c", "/a/b");
     assert_eq!(real_path(closure.0.path(), Path::new("/a/b")), None);
+}
+
+#[test]
+fn a_unit_that_is_no_regular_file_is_none_and_is_not_waited_for() {
+    for unit in [DAEMON_UNIT, "sshd.service"] {
+        let closure = Closure::new();
+        let target = format!("{STORE}-unit/fifo");
+        closure.link(&format!("{STORE}-units/{unit}"), &target);
+        make_fifo(&closure.path(&target));
+        assert_eq!(unit_texts(closure.0.path(), &toplevel(), unit), None);
+    }
+}
+
+#[test]
+fn a_drop_in_that_is_no_regular_file_is_not_waited_for() {
+    let closure = Closure::new();
+    closure.unit(DAEMON_UNIT, UNIT);
+    make_fifo(&closure.path(&format!("{STORE}-units/{DAEMON_UNIT}.d/10.conf")));
+    let texts = unit_texts(closure.0.path(), &toplevel(), DAEMON_UNIT);
+    assert_eq!(texts, Some(vec![UNIT.to_owned()]));
+}
+
+#[test]
+fn a_file_that_is_endless_or_too_long_is_not_read() {
+    let host = Path::new("/");
+    assert!(read_short(host, Path::new("/dev/zero")).is_err());
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("unit");
+    for (length, is_read) in [(FILE_LIMIT, true), (FILE_LIMIT + 1, false)] {
+        let length = usize::try_from(length).expect("it fits");
+        fs::write(&file, "x".repeat(length)).expect("writable");
+        assert_eq!(read_short(host, &file).is_ok(), is_read, "{length}");
+    }
+}
+
+fn make_fifo(path: &Path) {
+    let made = mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0);
+    made.expect("a FIFO can be made");
 }
