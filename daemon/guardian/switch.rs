@@ -11,7 +11,7 @@ use super::say::say;
 use crate::host::cgroup::Cgroup;
 use crate::host::child::{self, Child, Stdout};
 use crate::host::clock;
-use crate::model::system::Toplevel;
+use crate::model::system::{NO_CHECKS, Toplevel};
 
 /// Exit status when somebody else holds the lock.
 const LOCK_HELD: i32 = 11;
@@ -58,16 +58,22 @@ fn repeat(limit: Duration, pause: Duration, mut run: impl FnMut(Duration) -> Opt
     say("switch-to-configuration has no time left");
 }
 
+/// The previous system's own pre-switch checks are not asked: they ran when it
+/// was deployed, and may refuse now because of what is to be left.
+fn command<'a>(program: &'a str, cgroup: Option<&'a Cgroup>) -> Child<'a> {
+    Child {
+        program: Path::new(program),
+        arguments: vec!["test"],
+        environment: vec![NO_CHECKS],
+        cgroup,
+        stdout: Stdout::Passed,
+    }
+}
+
 /// Runs it once; its exit status, if it has one.
 fn once(program: &str, cgroup: Option<&Cgroup>, limit: Duration) -> Option<i32> {
     say(&format!("{program} test"));
-    let child = Child {
-        program: Path::new(program),
-        arguments: vec!["test"],
-        cgroup,
-        stdout: Stdout::Passed,
-    };
-    match child::run(&child, limit) {
+    match child::run(&command(program, cgroup), limit) {
         Ok(output) => {
             say(&format!("switch-to-configuration: {}", output.status));
             output.status.code()
@@ -106,6 +112,17 @@ mod tests {
         assert_eq!(runs(&[Some(11), Some(11), Some(11), Some(4)]), 4);
         assert_eq!(runs(&[Some(1), Some(11), Some(0)]), 3);
         assert_eq!(runs(&[None, Some(101), Some(0)]), 2);
+    }
+
+    #[test]
+    fn the_previous_systems_own_checks_cannot_veto_the_way_back() {
+        let script = command("/bin/sh", None);
+        let script = Child {
+            arguments: vec!["-c", "exit $((NIXOS_NO_CHECK + 6))"],
+            ..script
+        };
+        let output = child::run(&script, Duration::from_secs(60)).expect("a shell runs");
+        assert_eq!(output.status.code(), Some(7));
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl Systemctl {
         let child = Child {
             program: &self.0,
             arguments: arguments.to_vec(),
+            environment: Vec::new(),
             cgroup: None,
             stdout,
         };

@@ -39,6 +39,8 @@ pub struct Child<'a> {
     pub program: &'a Path,
     /// Its arguments, without the program.
     pub arguments: Vec<&'a str>,
+    /// Variables besides those that the caller has.
+    pub environment: Vec<(&'a str, &'a str)>,
     /// Where it runs, with everything that it starts; None: in a process group
     /// of its own, which what it starts may leave.
     pub cgroup: Option<&'a Cgroup>,
@@ -130,6 +132,7 @@ fn spawn(child: &Child<'_>, output: &File) -> std::io::Result<Process> {
     let mut command = Command::new(child.program);
     command
         .args(&child.arguments)
+        .envs(child.environment.iter().copied())
         .current_dir("/")
         .stdin(Stdio::null())
         .process_group(0);
@@ -205,6 +208,7 @@ mod tests {
         Child {
             program: Path::new("/bin/sh"),
             arguments: vec!["-c", script],
+            environment: Vec::new(),
             cgroup: None,
             stdout: Stdout::Read,
         }

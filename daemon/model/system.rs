@@ -138,6 +138,10 @@ impl Toplevel {
     }
 }
 
+/// Has `switch-to-configuration` skip the closure's pre-switch checks: only on
+/// the way back, never for what is deployed.
+pub const NO_CHECKS: (&str, &str) = ("NIXOS_NO_CHECK", "1");
+
 impl fmt::Display for Toplevel {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)

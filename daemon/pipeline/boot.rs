@@ -23,7 +23,7 @@ use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::stage::UnitStep;
-use crate::model::system::{DefaultEntry, Generation, ProfileEntry, Toplevel};
+use crate::model::system::{DefaultEntry, Generation, NO_CHECKS, ProfileEntry, Toplevel};
 use crate::reconcile::permission::BootPermission;
 
 /// Sets the profile `system` to the toplevel. Does nothing if it already is:
@@ -117,7 +117,7 @@ pub(crate) async fn restore(
     let patience = restoration.patience;
     let plan = || {
         let commands = commands(steps, root, restoration, newest);
-        plan(UnitStep::Restore, id, commands, patience.deadline)
+        unchecked(plan(UnitStep::Restore, id, commands, patience.deadline))
     };
     let report = lock::run_when_free(steps, root, plan, patience.lock).await?;
     written(&report, Writing::Restoration, patience.deadline)?;
@@ -371,6 +371,16 @@ fn plan(
         deadline,
         environment: Vec::new(),
         capture: false,
+    }
+}
+
+/// For the way back alone: what was the default before needs nobody's leave,
+/// and its own pre-switch checks may refuse because of what is to be left.
+fn unchecked(plan: StepPlan) -> StepPlan {
+    let (name, value) = NO_CHECKS;
+    StepPlan {
+        environment: vec![(name.to_owned(), value.to_owned())],
+        ..plan
     }
 }
 

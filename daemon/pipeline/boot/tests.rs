@@ -239,3 +239,14 @@ fn what_was_not_written_is_told_with_its_output() {
         assert_eq!(failure.class, FailureClass::Transient);
     }
 }
+
+#[test]
+fn only_on_the_way_back_are_the_closures_own_checks_left_out() {
+    let id = DeploymentId("0123456789abcdef".to_owned());
+    let deadline = Duration::from_secs(1);
+    let forward = plan(UnitStep::Boot, &id, Vec::new(), deadline);
+    assert_eq!(forward.environment, []);
+    let back = unchecked(plan(UnitStep::Restore, &id, Vec::new(), deadline));
+    let expected = ("NIXOS_NO_CHECK".to_owned(), "1".to_owned());
+    assert_eq!(back.environment, [expected]);
+}
