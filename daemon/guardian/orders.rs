@@ -37,6 +37,11 @@ pub struct Orders {
 
 impl Orders {
     /// The command that carries them out.
+    ///
+    /// The program may be an older one: where an armed guardian has to be
+    /// replaced, the daemon that was there before it is started with this. A
+    /// flag is only ever added with a fallback for a program that refuses it,
+    /// and none is renamed or taken away.
     pub fn command(&self, program: &Path) -> Vec<String> {
         [
             program.display().to_string(),
@@ -76,4 +81,38 @@ pub fn parse_on_failure(word: &str) -> Result<OnFailedRollback, String> {
         .into_iter()
         .find(|choice| on_failure_word(*choice) == word)
         .ok_or_else(|| "expected reboot or stay".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::system::StorePath;
+
+    fn toplevel(name: &str) -> Toplevel {
+        let path = format!("/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-{name}");
+        Toplevel::new(StorePath::try_from(path).expect("a store path"))
+    }
+
+    #[test]
+    fn the_command_line_is_the_one_that_older_guardians_understand() {
+        let orders = Orders {
+            deployment: DeploymentId("0123456789abcdef".to_owned()),
+            commit: CommitId::try_from("0".repeat(40)).expect("a commit"),
+            previous: toplevel("old"),
+            candidate: toplevel("new"),
+            systemctl: PathBuf::from("/nix/store/x/bin/systemctl"),
+            on_failure: OnFailedRollback::Stay,
+            plan: PathBuf::from("/run/plan.json"),
+            reboot_patience: REBOOT_PATIENCE,
+        };
+        let command = orders.command(Path::new("/nix/store/y/bin/deploy-flake"));
+        let expected = "/nix/store/y/bin/deploy-flake guardian \
+            --deployment 0123456789abcdef \
+            --commit 0000000000000000000000000000000000000000 \
+            --previous /nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-old \
+            --candidate /nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-new \
+            --systemctl /nix/store/x/bin/systemctl \
+            --on-failure stay --plan /run/plan.json --reboot-patience 30";
+        assert_eq!(command.join(" "), expected);
+    }
 }

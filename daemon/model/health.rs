@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// What a host was right before an activation: what was broken then is no
 /// verdict, what broke since is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Baseline {
     /// Failed units.
     pub failed: BTreeSet<String>,

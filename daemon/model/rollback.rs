@@ -47,8 +47,10 @@ pub struct RollbackPlan {
     /// `systemctl` of the previous system.
     pub systemctl: PathBuf,
     /// What the host was before.
+    #[serde(default)]
     pub baseline: Baseline,
     /// Units whose failure is nobody's business.
+    #[serde(default)]
     pub ignore_units: Vec<String>,
     /// How long to wait for the switch lock.
     pub lock: Duration,
@@ -57,6 +59,7 @@ pub struct RollbackPlan {
     /// How long the previous system may take to be healthy again.
     pub health: Duration,
     /// When that fails.
+    #[serde(default)]
     pub on_failed_rollback: OnFailedRollback,
 }
 

@@ -91,6 +91,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Duration;
 
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::model::health::{Baseline, ProbeReport, SshPort};
     use crate::model::policy::OnFailedRollback;
@@ -128,6 +130,66 @@ mod tests {
             health: Duration::from_secs(60),
             on_failed_rollback: OnFailedRollback::Stay,
         }
+    }
+
+    /// What the file of [`plan`] says, as guardians read it that are there.
+    fn as_json() -> Value {
+        json!({
+            "deployment": "0123456789abcdef",
+            "commit": "0".repeat(40),
+            "previous": "/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-old",
+            "candidate": "/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-new",
+            "boot_id": "boot",
+            "systemctl": "/nix/store/x/bin/systemctl",
+            "baseline": {
+                "failed": [],
+                "restarting": [],
+                "restarts": {},
+                "active": ["sshd.service"],
+                "required": [],
+                "probe": {
+                    "remote": "unknown",
+                    "ssh": [
+                        {"address": "127.0.0.1:22", "banner": {"Ok": null}},
+                        {"address": "127.0.0.1:22", "banner": {"Err": "refused"}},
+                    ],
+                    "default_route": false,
+                    "user": [],
+                },
+            },
+            "ignore_units": ["noise.service"],
+            "lock": {"secs": 60, "nanos": 0},
+            "switch": {"secs": 1, "nanos": 500_000_000},
+            "health": {"secs": 60, "nanos": 0},
+            "on_failed_rollback": "stay",
+        })
+    }
+
+    #[test]
+    fn a_plan_is_what_older_guardians_read_and_newer_ones_may_find_more() {
+        let written = serde_json::to_value(plan()).expect("it serialises");
+        assert_eq!(written, as_json());
+        let mut later = as_json();
+        later["something"] = json!("new");
+        later["baseline"]["something"] = json!("new");
+        let read: RollbackPlan = serde_json::from_value(later).expect("readable");
+        assert_eq!(read, plan());
+    }
+
+    #[test]
+    fn what_a_plan_may_lack_is_empty_then() {
+        let mut earlier = as_json();
+        let fields = earlier.as_object_mut().expect("an object");
+        for field in ["baseline", "ignore_units", "on_failed_rollback"] {
+            fields.remove(field).expect("it was there");
+        }
+        let read: RollbackPlan = serde_json::from_value(earlier).expect("readable");
+        assert_eq!(read.baseline, Baseline::default());
+        assert_eq!(read.ignore_units, Vec::<String>::new());
+        let mut earlier = as_json();
+        earlier["baseline"] = json!({"active": ["sshd.service"]});
+        let read: RollbackPlan = serde_json::from_value(earlier).expect("readable");
+        assert_eq!(read.baseline.active, plan().baseline.active);
     }
 
     #[test]
