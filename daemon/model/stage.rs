@@ -226,6 +226,9 @@ pub enum RollbackEnd {
         /// The units that are failed now.
         failed_units: BTreeSet<String>,
     },
+    /// Nobody recorded an end: the guardian could not be started, or was ended
+    /// every time. What is armed stays, and acts at its deadline.
+    Pending(Failure),
     /// Somebody else switched the host; their system was left alone.
     Overridden(Failure),
 }

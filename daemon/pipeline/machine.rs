@@ -315,6 +315,7 @@ impl Stages for Machine {
             },
             end @ (RollbackEnd::RolledBack { .. }
             | RollbackEnd::Failed { .. }
+            | RollbackEnd::Pending(_)
             | RollbackEnd::Overridden(_)) => end,
         }
     }

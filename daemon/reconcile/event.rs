@@ -112,7 +112,9 @@ impl Report {
             Self::Tested(result) => result.as_ref().err().map(TestFailure::failure),
             Self::Confirmed(confirmation) => confirmation.failure(),
             Self::Claimed(result) => result.as_ref().err(),
-            Self::RolledBack(RollbackEnd::Failed { failure, .. }) => Some(failure),
+            Self::RolledBack(
+                RollbackEnd::Failed { failure, .. } | RollbackEnd::Pending(failure),
+            ) => Some(failure),
             Self::ReadBack(_) | Self::Disarmed(_) | Self::RolledBack(_) => None,
         }
     }

@@ -97,6 +97,8 @@ struct World {
     armed: Option<(DeploymentId, Arming)>,
     verdict: Option<Verdict>,
     record: Option<RollbackRecord>,
+    /// Whose guardian could not be started: the one that stays armed.
+    pending: Option<DeploymentId>,
     /// What was activated and failed.
     led_back: HashSet<Toplevel>,
 }
@@ -120,6 +122,7 @@ impl World {
             armed: None,
             verdict: None,
             record: None,
+            pending: None,
             led_back: HashSet::new(),
         }
     }
@@ -164,7 +167,8 @@ impl World {
         let Some((id, arming)) = self.armed.clone() else {
             return;
         };
-        if self.verdict.is_some() {
+        let is_pending = self.pending.as_ref() == Some(&id);
+        if self.verdict.is_some() && !(is_pending && self.verdict == Some(Verdict::RollBack)) {
             return;
         }
         self.verdict = Some(Verdict::RollBack);
@@ -189,6 +193,11 @@ impl World {
             return self.reboot();
         }
         self.observed.running = Some(previous);
+        if is_pending {
+            // The next daemon finds its record, and lets it go.
+            self.armed = None;
+            self.verdict = None;
+        }
         // It restarts the daemon when it is done.
         self.restart();
     }
@@ -200,9 +209,11 @@ impl World {
         assert_eq!(self.state, state, "the ledger lost something");
         self.work = None;
         let policy = self.policy.clone();
+        let current = self.state.phase.deployment().map(|it| it.id.clone());
+        let is_anothers = current.is_some_and(|current| self.is_anothers(&current));
         let world = recover::World {
             observed: self.observed.clone(),
-            verdict: self.verdict,
+            verdict: self.verdict.filter(|_| !is_anothers),
             record: self.record.clone(),
         };
         let next = recover::recover(state, &world, &self.context(&policy));
@@ -247,9 +258,11 @@ impl World {
             match effect {
                 Effect::Release(_) => {}
                 Effect::Dismiss(id) => {
-                    let armed = self.armed.take().map(|(id, _)| id);
-                    assert!(armed.is_none_or(|armed| armed == id));
-                    self.verdict = None;
+                    // Another's, which has still to act, is left alone.
+                    if !self.is_anothers(&id) {
+                        self.armed = None;
+                        self.verdict = None;
+                    }
                 }
                 Effect::Abandon(id, _) => {
                     let current = self.work.take().map(|(id, _)| id);
@@ -259,10 +272,18 @@ impl World {
             }
         }
         assert!(
-            self.armed.is_none() || self.state.phase.is_guarded(),
+            self.armed
+                .as_ref()
+                .is_none_or(|(id, _)| self.pending.as_ref() == Some(id))
+                || self.state.phase.is_guarded(),
             "the guardian is left armed in {}",
             self.state.phase.name()
         );
+    }
+
+    /// Whether the guardian is armed for another deployment.
+    fn is_anothers(&self, id: &DeploymentId) -> bool {
+        self.armed.as_ref().is_some_and(|(armed, _)| armed != id)
     }
 
     /// Remembers what was activated and failed, and what stands again.
@@ -361,6 +382,8 @@ impl World {
 
     fn do_work_of(&mut self, id: &DeploymentId, work: &Work) {
         match work {
+            // Refused, while another's has still to act.
+            Work::Arm(_) if self.is_anothers(id) => {}
             Work::Arm(arming) => {
                 self.armed = Some((id.clone(), arming.clone()));
                 self.verdict = None;
@@ -435,6 +458,9 @@ impl World {
                 reboot_required: None,
             })),
             Work::Check(..) => Report::Checked(Ok(self.observed.clone())),
+            Work::Arm(_) if self.is_anothers(id) => {
+                Report::Armed(Err(failure(FailureCode::GuardianNotArmed)))
+            }
             Work::Arm(_) => Report::Armed(Ok(Armed {
                 baseline: Baseline::default(),
                 observed: self.observed.clone(),
@@ -481,6 +507,12 @@ impl World {
             (Work::Test(..), 0) => Report::Tested(Err(TestFailure::RebootRequired(failure(
                 FailureCode::RebootRequired,
             )))),
+            (Work::RollBack(_), 0..2) => {
+                self.pending = Some(id.clone());
+                self.verdict = Some(Verdict::RollBack);
+                let failure = failure(FailureCode::RollbackFailed);
+                Report::RolledBack(RollbackEnd::Pending(failure))
+            }
             (Work::RollBack(_), _) => Report::RolledBack(RollbackEnd::Failed {
                 failure: failure(FailureCode::RollbackFailed),
                 failed_units: broken,
@@ -584,6 +616,9 @@ proptest! {
         for action in &history {
             world.act(action);
         }
+        world.settle();
+        // One that could not be started acts at its deadline, and not before.
+        world.guardian_fires(false);
         world.settle();
         world.look(Some(commit(9)));
         world.settle();

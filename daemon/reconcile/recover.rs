@@ -124,6 +124,7 @@ fn fired_early() -> Failure {
 /// daemon that this one cannot read) still counts against its toplevel.
 fn remember(state: &mut State, world: &World) {
     let Some(record) = &world.record else { return };
+    adopt(state, record, &world.observed);
     let last = state.last.as_ref().map(|last| &last.deployment);
     // A deployment that began later was begun by a daemon that had read it, and
     // a ledger that was written later has learnt better, too: what is not in
@@ -146,6 +147,37 @@ fn remember(state: &mut State, world: &World) {
         since: record.at,
         refused_under: None,
     });
+}
+
+/// A guardian that could not be started has led back later, at its deadline:
+/// the way back has not failed.
+fn adopt(state: &mut State, record: &RollbackRecord, observed: &Observed) {
+    let Some(last) = &mut state.last else { return };
+    let Outcome::RollbackFailed(failure) = &last.outcome else {
+        return;
+    };
+    let is_back = observed.running.as_ref() == Some(&record.previous);
+    if last.deployment.id != record.deployment || !is_back {
+        return;
+    }
+    let back = || Failure {
+        hint: "Nothing has to be done about the way back: the guardian led back at its deadline. \
+               Read why the deployment failed."
+            .to_owned(),
+        ..failure.clone()
+    };
+    let outcome = match &record.stage {
+        RollbackStage::RolledBack => Outcome::RolledBack(back()),
+        // Recorded before it reboots; that it did, another boot says.
+        RollbackStage::Rebooting { .. } if observed.boot_id != record.boot_id => {
+            Outcome::RolledBackByReboot(back())
+        }
+        RollbackStage::RollingBack
+        | RollbackStage::Rebooting { .. }
+        | RollbackStage::Failed { .. }
+        | RollbackStage::Overridden { .. } => return,
+    };
+    last.outcome = outcome;
 }
 
 fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context<'_>) -> State {

@@ -92,10 +92,10 @@ pub(crate) async fn stand_back(
     id: &DeploymentId,
     running: Option<&Toplevel>,
 ) -> Result<(), Failure> {
-    match undecided(guard, id, running).await {
+    match undecided(guard, id, running).await.map_err(deaf)? {
         None => Ok(()),
         Some(other) => Err(not_armed(format!(
-            "the guardian of deployment {other}, of which the ledger knows nothing, has still to \
+            "the guardian of deployment {other}, which nobody has confirmed, has still to \
              decide about the system that runs; at its deadline it leads back"
         ))),
     }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::Guard;
 use super::arm::{Way, clear};
-use super::program;
+use super::program::{self, Programs};
 use super::unit::{SERVICE, service};
 use super::verdict::armed_for;
 use crate::model::deployment::DeploymentId;
@@ -38,6 +38,11 @@ const PAUSE: Duration = Duration::from_secs(2);
 const HINT: &str = "The boot entry is still the previous system's: a reboot leads back. Read the \
     journal of deploy-flake-guardian.service first.";
 
+/// What to do when no guardian has come to an end.
+const PENDING_HINT: &str = "A guardian that is still armed leads back at its deadline. The boot \
+    entry is the previous system's: a reboot leads back, too. See whether /run is full, and read \
+    the journal of deploy-flake-guardian.service.";
+
 /// Leads back, or waits until the guardian has.
 pub(crate) async fn roll_back(
     guard: &Guard<'_>,
@@ -56,10 +61,12 @@ pub(crate) async fn roll_back(
         }
         warn!(%id, why, "the guardian did not lead back");
     }
-    failed(
-        format!("the guardian could not lead back: {why}"),
-        BTreeSet::new(),
-    )
+    let message = format!("the guardian could not lead back: {why}");
+    RollbackEnd::Pending(Failure::new(
+        FailureCode::RollbackFailed,
+        message,
+        PENDING_HINT,
+    ))
 }
 
 /// One run of the guardian, or the one that goes on; its record, if it came to
@@ -96,31 +103,45 @@ fn ended(guard: &Guard<'_>, id: &DeploymentId) -> Option<RollbackRecord> {
 /// Starts the armed guardian; one that is gone, or may not reboot the host, is
 /// made anew.
 async fn start(guard: &Guard<'_>, id: &DeploymentId, rollback: &Rollback) -> Result<(), String> {
-    let is_armed = armed_for(guard).await.as_ref() == Some(id);
+    // One that nobody can look at is not taken for one that is not there.
+    let is_armed = armed_for(guard).await.map_err(chain)?.as_ref() == Some(id);
     if is_armed && rollback.may_reboot {
         condemn(id)?;
         return guard.systemd.start(SERVICE).await.map_err(chain);
     }
+    let programs = program::find_again(&rollback.previous)?;
     // Before the verdict: else the armed one could act on it, and reboot.
     clear(guard).await.map_err(|failure| failure.message)?;
     condemn(id)?;
-    start_anew(guard, id, rollback).await
+    start_anew(guard, id, rollback, &programs).await
 }
 
-/// Makes sure that the verdict is to lead back.
+/// Makes sure that no verdict but to lead back stands.
 fn condemn(id: &DeploymentId) -> Result<(), String> {
-    let cannot = |error: std::io::Error| format!("the verdict cannot be written: {error}");
-    match token::claim(id, Verdict::RollBack).map_err(cannot)? {
-        Verdict::RollBack => Ok(()),
+    match token::claim(id, Verdict::RollBack) {
+        Ok(Verdict::RollBack) => Ok(()),
         // Only the daemon writes that one.
-        Verdict::Commit => token::revoke(id).map_err(cannot),
+        Ok(Verdict::Commit) => revoke(id),
+        Err(error) => match token::read(id) {
+            Some(Verdict::Commit) => revoke(id),
+            // The guardian goes on without one.
+            Some(Verdict::RollBack) | None => {
+                warn!(%id, %error, "the verdict cannot be written");
+                Ok(())
+            }
+        },
     }
+}
+
+fn revoke(id: &DeploymentId) -> Result<(), String> {
+    token::revoke(id).map_err(|error| format!("the verdict cannot be taken back: {error}"))
 }
 
 async fn start_anew(
     guard: &Guard<'_>,
     id: &DeploymentId,
     rollback: &Rollback,
+    programs: &Programs,
 ) -> Result<(), String> {
     let on_failure = if rollback.may_reboot {
         guard.on_failed_rollback
@@ -134,12 +155,11 @@ async fn start_anew(
         candidate: &rollback.candidate,
         on_failure,
     };
-    let programs = program::find_again(&rollback.previous)?;
-    if let Err(error) = plan::write(&way.plan(guard, &programs, &rollback.baseline)) {
+    if let Err(error) = plan::write(&way.plan(guard, programs, &rollback.baseline)) {
         // It only adds.
         warn!(%id, %error, "the plan cannot be written");
     }
-    let orders = way.orders(&programs);
+    let orders = way.orders(programs);
     let unit = service(&orders, &programs.guardian, guard.path_variable);
     guard.systemd.start_transient(&unit).await.map_err(chain)
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 use super::Guard;
 use super::arm::clear;
 use super::unit::{SERVICE, TIMER, described};
+use crate::host::systemd::SystemdError;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::rollback::Verdict;
@@ -59,7 +60,11 @@ pub(crate) async fn disarm(guard: &Guard<'_>, id: &DeploymentId) -> Verdict {
 /// Lets go the guardian of a deployment that is over, with all that it was
 /// armed with.
 pub(crate) async fn dismiss(guard: &Guard<'_>, id: &DeploymentId) {
-    if !is_anothers(guard, id).await {
+    let is_anothers = match armed_for(guard).await {
+        Ok(armed) => armed.is_some_and(|armed| armed != *id),
+        Err(error) => return warn!(%id, %error, "the guardian cannot be looked at"),
+    };
+    if !is_anothers {
         // It restarts the daemon as its last act, and is still there then.
         if timeout(ENDING, guard.systemd.wait_ended(SERVICE))
             .await
@@ -90,20 +95,15 @@ fn warn_if_failed(id: &DeploymentId, removed: io::Result<()>) {
     }
 }
 
-async fn is_anothers(guard: &Guard<'_>, id: &DeploymentId) -> bool {
-    armed_for(guard).await.is_some_and(|found| found != *id)
-}
-
-/// For which deployment a guardian is loaded.
-pub(super) async fn armed_for(guard: &Guard<'_>) -> Option<DeploymentId> {
+/// For which deployment a guardian is loaded, if one is. An error says
+/// nothing: there may be one.
+pub(super) async fn armed_for(guard: &Guard<'_>) -> Result<Option<DeploymentId>, SystemdError> {
     for unit in [TIMER, SERVICE] {
-        match guard.systemd.unit(unit).await {
-            Ok(Some(found)) => return described(&found.description),
-            Ok(None) => {}
-            Err(error) => warn!(unit, %error, "the guardian cannot be looked at"),
+        if let Some(found) = guard.systemd.unit(unit).await? {
+            return Ok(described(&found.description));
         }
     }
-    None
+    Ok(None)
 }
 
 /// Lets go a guardian whose deployment is over: what a restart finds of the
@@ -113,7 +113,11 @@ pub(crate) async fn sweep(
     current: Option<&DeploymentId>,
     running: Option<&Toplevel>,
 ) {
-    let Some(id) = armed_for(guard).await else {
+    let armed = match armed_for(guard).await {
+        Ok(armed) => armed,
+        Err(error) => return warn!(%error, "the guardian cannot be looked at"),
+    };
+    let Some(id) = armed else {
         if is_nobody_armed(guard).await {
             // A daemon that was killed in the middle of letting go.
             let over = plan::found().into_iter();
@@ -150,20 +154,39 @@ pub(super) async fn undecided(
     guard: &Guard<'_>,
     id: &DeploymentId,
     running: Option<&Toplevel>,
-) -> Option<DeploymentId> {
-    let other = armed_for(guard).await.filter(|found| found != id)?;
+) -> Result<Option<DeploymentId>, SystemdError> {
+    let Some(other) = armed_for(guard).await?.filter(|found| found != id) else {
+        return Ok(None);
+    };
     let is_over = is_over(guard, &other, running).await;
-    (!is_over).then_some(other)
+    Ok((!is_over).then_some(other))
 }
 
-/// Whether nothing of a deployment that we know nothing of is undecided.
+/// Whether the guardian runs, or its time has still to come.
+async fn may_still_act(guard: &Guard<'_>) -> Result<bool, SystemdError> {
+    let timer = guard.systemd.timer(TIMER).await?;
+    let service = guard.systemd.unit(SERVICE).await?;
+    Ok(timer.is_some_and(|timer| timer.sub_state == "waiting")
+        || service.is_some_and(|service| !service.has_ended()))
+}
+
+/// Whether nothing of a deployment that does not go on is undecided: nothing
+/// is known of it, or its guardian could not be started and is still armed.
 async fn is_over(guard: &Guard<'_>, id: &DeploymentId, running: Option<&Toplevel>) -> bool {
     let is_recorded =
         record::read().is_some_and(|record| record.deployment == *id && record.stage.is_final());
     let runs_candidate =
         plan::read(&plan::path(id)).is_ok_and(|plan| Some(&plan.candidate) == running);
-    if is_recorded || token::read(id) == Some(Verdict::Commit) {
+    let verdict = token::read(id);
+    if is_recorded || verdict == Some(Verdict::Commit) {
         return true;
+    }
+    // One that fired, and was ended for good, decides nothing any more.
+    if matches!(may_still_act(guard).await, Ok(false)) {
+        return true;
+    }
+    if verdict == Some(Verdict::RollBack) {
+        return false;
     }
     // Its last act is to link what runs: before, it may already be in pieces.
     !runs_candidate && !is_activating(guard).await

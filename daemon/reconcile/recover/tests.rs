@@ -481,3 +481,53 @@ fn who_was_overridden_before_a_reboot_is_told_so_whatever_was_booted() {
         }
     }
 }
+
+/// What became of a failed way back, once the guardian has left this record.
+fn adopted(stage: RollbackStage, running: u8, boot_index: u64) -> Outcome {
+    let policy = policy();
+    let mut context = context(&policy, 100);
+    context.boot_id = boot(boot_index);
+    let state = State {
+        last: Some(Finished {
+            deployment: deployment(1),
+            toplevel: Some(toplevel(1)),
+            outcome: Outcome::RollbackFailed(failure(FailureCode::UnhealthyAfterTest)),
+            finished: now(20),
+        }),
+        ..State::default()
+    };
+    let world = World {
+        record: Some(record(stage)),
+        ..world(&Observed {
+            running: Some(toplevel(running)),
+            boot_id: boot(boot_index),
+            ..observed(0)
+        })
+    };
+    let last = recover(state, &world, &context).state.last;
+    last.expect("it is not forgotten").outcome
+}
+
+#[test]
+fn a_guardian_that_led_back_at_its_deadline_has_not_failed() {
+    let outcome = adopted(RollbackStage::RolledBack, 0, 0);
+    assert!(matches!(outcome, Outcome::RolledBack(_)), "{outcome:?}");
+    let why = || "x".to_owned();
+    let outcome = adopted(RollbackStage::Rebooting { why: why() }, 0, 1);
+    assert!(
+        matches!(outcome, Outcome::RolledBackByReboot(_)),
+        "{outcome:?}"
+    );
+    let failed = RollbackStage::Failed {
+        why: why(),
+        failed_units: std::collections::BTreeSet::new(),
+    };
+    for (stage, running, boot) in [
+        (RollbackStage::RolledBack, 1, 0),
+        (RollbackStage::Rebooting { why: why() }, 0, 0),
+        (failed, 0, 0),
+    ] {
+        let outcome = adopted(stage.clone(), running, boot);
+        assert!(matches!(outcome, Outcome::RollbackFailed(_)), "{stage:?}");
+    }
+}

@@ -261,6 +261,7 @@ pub(super) fn rolled_back(
     context: &Context<'_>,
 ) -> Step {
     let failure = unless_too_often(&activation.deployment, failure);
+    let mut dismiss = Some(Effect::Dismiss(activation.deployment.id.clone()));
     let outcome = match way_back {
         RollbackEnd::RolledBack { remote } if is_nobodys_fault(&failure, &remote) => {
             Outcome::Inconclusive(failure)
@@ -273,9 +274,14 @@ pub(super) fn rolled_back(
             state.known_broken.extend(failed_units);
             Outcome::RollbackFailed(both_after(state.reboot, failure, &also))
         }
+        RollbackEnd::Pending(also) => {
+            // The host is on a system that nobody has confirmed: what is armed
+            // is all that may still lead back.
+            dismiss = None;
+            Outcome::RollbackFailed(both_after(state.reboot, failure, &also))
+        }
         RollbackEnd::Overridden(failure) => Outcome::Overridden(failure),
     };
-    let dismiss = Some(Effect::Dismiss(activation.deployment.id.clone()));
     end(state, activation, outcome, dismiss, context)
 }
 

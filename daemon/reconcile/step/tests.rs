@@ -309,6 +309,17 @@ fn what_a_failed_rollback_left_broken_is_forgiven_before_the_next_activation() {
 }
 
 #[test]
+fn a_guardian_that_could_not_be_started_stays_armed() {
+    let mut story = Story::begin().until_test();
+    story.report(touched());
+    let pending = failure(FailureCode::RollbackFailed);
+    story.report(Report::RolledBack(RollbackEnd::Pending(pending)));
+    assert!(matches!(story.outcome(), Outcome::RollbackFailed(_)));
+    let is_dismissed = |effect: &Effect| matches!(effect, Effect::Dismiss(_));
+    assert!(!story.told.iter().any(is_dismissed), "{:?}", story.told);
+}
+
+#[test]
 fn nothing_is_activated_that_cannot_be_led_back() {
     let mut story = Story::begin().until_inspection();
     story.report(inspected(observed(0), None));
