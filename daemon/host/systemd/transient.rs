@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use zbus::{Fd, Variant};
 
 use super::proxies::Property;
@@ -72,6 +73,9 @@ pub struct TransientUnit {
 pub enum AtShutdown {
     /// It is stopped, as ordinary units are.
     Stopped,
+    /// It is waited for, as long as its deadline says: half-done it would be
+    /// worse than a shutdown that is late. Only for what has a deadline.
+    WaitedFor,
     /// It goes on until the last processes are killed: it may be what brought
     /// the shutdown about, and has to see it through.
     GoesOn,
@@ -191,17 +195,12 @@ impl TransientUnit {
         let mut properties = vec![
             ("Description", self.description.as_str().into()),
             ("ExecStartEx", self.exec_start()),
-            ("KillMode", "control-group".into()),
             ("SendSIGKILL", true.into()),
-            ("TimeoutStopUSec", microseconds(STOP_DEADLINE)),
             // It must outlive `systemctl isolate`, and a failure must stay readable.
             ("IgnoreOnIsolate", true.into()),
             ("CollectMode", "inactive".into()),
         ];
-        match self.at_shutdown {
-            AtShutdown::Stopped => {}
-            AtShutdown::GoesOn => properties.push(("DefaultDependencies", false.into())),
-        }
+        properties.extend(self.stopping());
         if self.delegate {
             properties.push(("Delegate", true.into()));
         }
@@ -226,6 +225,37 @@ impl TransientUnit {
             }
         }
         properties
+    }
+
+    /// How it is ended.
+    fn stopping(&self) -> Vec<Property<'_>> {
+        let ordinary = |deadline| {
+            vec![
+                ("KillMode", "control-group".into()),
+                ("TimeoutStopUSec", microseconds(deadline)),
+            ]
+        };
+        match self.at_shutdown {
+            AtShutdown::Stopped => ordinary(STOP_DEADLINE),
+            AtShutdown::GoesOn => {
+                let mut properties = ordinary(STOP_DEADLINE);
+                properties.push(("DefaultDependencies", false.into()));
+                properties
+            }
+            AtShutdown::WaitedFor => vec![
+                // The main process is waited for; what it leaves is killed.
+                ("KillMode", "mixed".into()),
+                // A signal that ends nothing; the last one still does.
+                ("KillSignal", Signal::CONT.as_raw().into()),
+                (
+                    "TimeoutStopUSec",
+                    microseconds(self.deadline.unwrap_or(STOP_DEADLINE)),
+                ),
+                // At its own deadline all of it is killed at once: asked to
+                // end, it would go on for as long again.
+                ("TimeoutStartFailureMode", "kill".into()),
+            ],
+        }
     }
 
     /// Program, argument vector and flags of each command: `a(sasas)`.
@@ -440,6 +470,26 @@ mod tests {
         let properties = by_name(&unit);
         assert_eq!(properties["DefaultDependencies"], Variant::from(false));
         assert_eq!(properties["Delegate"], Variant::from(true));
+    }
+
+    #[test]
+    fn what_is_waited_for_is_not_ended_by_a_shutdown_but_by_its_deadline() {
+        let mut unit = unit();
+        unit.deadline = Some(Duration::from_secs(60));
+        assert!(!by_name(&unit).contains_key("KillSignal"));
+        unit.at_shutdown = AtShutdown::WaitedFor;
+        let properties = by_name(&unit);
+        let sigcont = Signal::CONT.as_raw();
+        assert_eq!(properties["KillSignal"], Variant::from(sigcont));
+        let minute = Variant::from(60_000_000_u64);
+        assert_eq!(properties["TimeoutStopUSec"], minute);
+        assert_eq!(properties["TimeoutStartUSec"], minute);
+        // Both ends are final, and for the whole cgroup.
+        let kill = Variant::from("kill");
+        assert_eq!(properties["TimeoutStartFailureMode"], kill);
+        assert_eq!(properties["SendSIGKILL"], Variant::from(true));
+        assert_eq!(properties["KillMode"], Variant::from("mixed"));
+        assert!(!properties.contains_key("DefaultDependencies"));
     }
 
     #[test]

@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::host::systemd::{CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit};
+use crate::host::systemd::{
+    AtShutdown, CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit,
+};
 use crate::model::deployment::DeploymentId;
 use crate::model::stage::UnitStep;
 
@@ -67,6 +69,7 @@ impl StepPlan {
         let mut unit = TransientUnit::new(self.step.unit(), Kind::OneShot, self.commands.clone());
         unit.description = describe(self.step, &self.deployment);
         unit.deadline = Some(self.deadline);
+        unit.at_shutdown = at_shutdown(self.step);
         unit.syslog_identifier = Some(format!("deploy-flake-{}", self.step.name()));
         let id = self.deployment.to_string();
         unit.log_fields = vec![("DEPLOY_FLAKE_DEPLOYMENT".to_owned(), id)];
@@ -90,6 +93,21 @@ impl StepPlan {
         }
         unit.environment.extend(self.environment.iter().cloned());
         unit
+    }
+}
+
+/// What writes profile and boot entry is short, and half-written either may
+/// leave a host that does not boot, or a menu that nobody can write again.
+fn at_shutdown(step: UnitStep) -> AtShutdown {
+    match step {
+        UnitStep::Profile | UnitStep::Boot | UnitStep::Restore => AtShutdown::WaitedFor,
+        UnitStep::Import
+        | UnitStep::Evaluate
+        | UnitStep::Build
+        | UnitStep::Root
+        | UnitStep::Check
+        | UnitStep::Test
+        | UnitStep::Probe => AtShutdown::Stopped,
     }
 }
 
@@ -183,6 +201,15 @@ mod tests {
         assert_eq!(build.network, Network::Host);
         assert!(build.supplementary_groups.is_empty());
         assert!(build.environment.iter().any(|(name, _)| name == "HOME"));
+    }
+
+    #[test]
+    fn a_shutdown_waits_only_for_what_writes_profile_and_boot_entry() {
+        for &step in UnitStep::ALL {
+            let writes = [UnitStep::Profile, UnitStep::Boot, UnitStep::Restore].contains(&step);
+            let waits = at_shutdown(step) == AtShutdown::WaitedFor;
+            assert_eq!(waits, writes, "{}", step.name());
+        }
     }
 
     #[test]
