@@ -25,7 +25,7 @@ pub use self::mistakes::{Mistake, Mistakes, Warning};
 
 use crate::fetcher::wire::RemoteAddress;
 use crate::model::policy::{
-    BootLoader, Deadlines, Guards, Health, OnFailedRollback, Policy, Settings,
+    BootLoader, Deadlines, FetchLimits, Guards, Health, OnFailedRollback, Policy, Settings,
 };
 use crate::model::system::Configuration;
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub policy: Policy,
     /// How long each step may take.
     pub deadlines: Deadlines,
+    /// How much of a remote's is taken.
+    pub fetch: FetchLimits,
     /// What counts as healthy.
     pub health: Health,
     /// What is looked at before anything is activated, besides health.

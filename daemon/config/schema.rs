@@ -8,6 +8,7 @@ mod remote;
 mod guards;
 mod health;
 mod deadlines;
+mod fetch;
 
 pub(super) use deadlines::{DEFAULT_ACTIVATE, DEFAULT_PROBE};
 pub(super) use health::{DEFAULT_CONFIRM_WINDOW, DEFAULT_PROBE_DEADLINE};
@@ -64,6 +65,7 @@ fn belongs(key: &str) -> Option<String> {
         "command" | "deadline" => "[[probe]]",
         "allow" => "[guards]",
         "store" => "[reserve]",
+        "pack" | "memory" => "[fetch]",
         "configuration" | "mode" | "drift" | "on_reboot_required" | "on_failed_rollback"
         | "boot_loader" | "pre_activate_check" | "machine_id" => {
             "the top of the file, above the first table"
@@ -86,6 +88,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
     let import_from_derivation = evaluate(&mut top, collector);
     let health = health::health(&mut top, collector);
     let deadlines = deadlines::deadlines(&mut top, collector);
+    let fetch = fetch::limits(&mut top, collector);
     top.finish(belongs, collector);
     let remote = remote?;
     Some(Config {
@@ -97,6 +100,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
         },
         remote,
         deadlines,
+        fetch,
         health,
         guards,
         on_failed_rollback,

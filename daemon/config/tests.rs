@@ -180,7 +180,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 config.toml:1:1: drfit: unknown key
   expected: one of configuration, mode, drift, on_reboot_required, boot_loader, \
 pre_activate_check, on_failed_rollback, machine_id, guards, reserve, remote, evaluate, health, \
-probe, deadlines
+probe, deadlines, fetch
   found:    \"drfit\"
   to do:    Write drift, if that is what was meant.
 config.toml:2:8: mode: not one of the choices
@@ -562,7 +562,7 @@ fn every_key_is_documented_below_its_table() {
     // Unknown keys make the reader name all those that it knows.
     let told = message(&format!(
         "x = 1\n{REMOTE}x = 1\n[evaluate]\nx = 1\n[health]\nx = 1\n[[probe]]\nx = 1\n\
-         [guards]\nx = 1\n[reserve]\nx = 1\n[deadlines]\nx = 1\n"
+         [guards]\nx = 1\n[reserve]\nx = 1\n[deadlines]\nx = 1\n[fetch]\nx = 1\n"
     ));
     let lines: Vec<&str> = told.lines().map(str::trim).collect();
     let rows = documented();

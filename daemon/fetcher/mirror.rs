@@ -13,11 +13,14 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use gix::odb::pack;
 use gix::progress::Discard;
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::Problem;
 use crate::model::revision::CommitId;
+
+/// Where a new mirror is made, beside the one that is there.
+const FRESH: &str = ".fresh";
 
 /// What the repository's directories allow: the import reads them by its group.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -34,6 +37,12 @@ const CONFIGURATION: &[&str] = &[
     "protocol.ssh.allow=always",
     "protocol.git.allow=always",
     "protocol.file.allow=always",
+    // A remote that moved is told as such: whoever follows a redirect may be
+    // led to another host, and asks twice for every poll.
+    "http.followRedirects=false",
+    // No object, and no table of objects, may want more memory than this: a
+    // few bytes of a pack can claim any size.
+    "gitoxide.objects.allocLimit=128m",
     // Milliseconds until a connection is given up.
     "gitoxide.http.connectTimeout=10000",
     // Silence for 25 s ends a transfer. A server that still prepares a pack
@@ -83,8 +92,7 @@ impl Mirror {
     /// Never kept open: the slots for packs are fixed when it is opened, so a
     /// long-lived one fails for ever after about a hundred fetches.
     pub(super) fn open(&self) -> Result<gix::Repository, Trouble> {
-        self.remove_leftovers()
-            .map_err(|error| Trouble::from_io("could not clear away leftovers", &error))?;
+        self.remove_leftovers_of_fetch()?;
         if self.git_directory().exists() {
             match gix::open_opts(&self.directory, options()) {
                 Ok(repository) if is_whole(&repository) => return Ok(repository),
@@ -93,14 +101,29 @@ impl Mirror {
             }
         }
         self.clear()?;
-        self.create()
+        let repository = create(&self.directory)?;
+        self.share_with_group()?;
+        Ok(repository)
+    }
+
+    /// Where the mirror's ref is, if it is there and can be read.
+    pub(super) fn at(repository: &gix::Repository, name: &str) -> Option<gix::ObjectId> {
+        let found = repository.try_find_reference(name).ok().flatten();
+        found.and_then(|found| found.try_id().map(gix::Id::detach))
     }
 
     /// Whether the mirror's ref already is this commit.
     pub(super) fn is_at(repository: &gix::Repository, name: &str, commit: &CommitId) -> bool {
-        let found = repository.try_find_reference(name).ok().flatten();
         let wanted = gix::ObjectId::from_hex(commit.as_str().as_bytes()).ok();
-        wanted.is_some() && found.and_then(|found| found.try_id().map(gix::Id::detach)) == wanted
+        wanted.is_some() && Self::at(repository, name) == wanted
+    }
+
+    /// Removes a ref, but not what it reaches.
+    pub(super) fn forget(repository: &gix::Repository, name: &str) -> Result<(), gix::Error> {
+        match repository.try_find_reference(name)? {
+            Some(reference) => reference.delete(),
+            None => Ok(()),
+        }
     }
 
     /// Whether every pack is what was once received, and every commit that a
@@ -144,38 +167,47 @@ impl Mirror {
 
     /// Lets the group read what was written; gix keeps packs to their owner.
     pub(super) fn share_with_group(&self) -> Result<(), Trouble> {
-        walk(&self.git_directory(), &mut |path, kind| {
-            let mode = if kind.is_dir() {
-                DIRECTORY_MODE
-            } else {
-                FILE_MODE
-            };
-            if fs::metadata(path)?.permissions().mode() & 0o7777 != mode {
-                fs::set_permissions(path, Permissions::from_mode(mode))?;
-            }
-            Ok(())
-        })
-        .map_err(|error| Trouble::from_io("could not share the mirror with its group", &error))
+        share(&self.git_directory())
+            .map_err(|error| Trouble::from_io("could not share the mirror with its group", &error))
     }
 
-    fn git_directory(&self) -> PathBuf {
+    /// Where the repository is.
+    pub(super) fn git_directory(&self) -> PathBuf {
         self.directory.join(".git")
     }
 
-    /// Non-bare: Nix reads such a repository directly, and keeps no second copy.
-    fn create(&self) -> Result<gix::Repository, Trouble> {
-        let kind = gix::create::Kind::WithWorktree;
-        let repository =
-            gix::ThreadSafeRepository::init_opts(&self.directory, kind, <_>::default(), options())
-                .map_err(|error| Trouble::from_gix(Problem::Fetch, &error))?
-                .to_thread_local();
-        self.share_with_group()?;
-        Ok(repository)
+    /// An empty repository beside the mirror, to become the mirror.
+    pub(super) fn open_fresh(&self) -> Result<gix::Repository, Trouble> {
+        self.remove_leftovers_of_fetch()?;
+        create(&self.directory.join(FRESH))
+    }
+
+    /// Puts the fresh repository in the mirror's place, at once: whoever opens
+    /// the mirror finds the one or the other.
+    pub(super) fn take_fresh(&self) -> Result<(), Trouble> {
+        let fresh = self.directory.join(FRESH).join(".git");
+        let swap = || -> io::Result<()> {
+            share(&fresh)?;
+            let flags = RenameFlags::EXCHANGE;
+            rustix::fs::renameat_with(CWD, &fresh, CWD, self.git_directory(), flags)?;
+            self.remove_leftovers()
+        };
+        swap().map_err(|error| Trouble::from_io("could not swap the mirror", &error))
+    }
+
+    /// Removes what a fetch that was given up has left.
+    pub(super) fn remove_leftovers_of_fetch(&self) -> Result<(), Trouble> {
+        self.remove_leftovers()
+            .map_err(|error| Trouble::from_io("could not clear away leftovers", &error))
     }
 
     /// Removes what only a process that was killed can have left: nobody else
     /// writes here, and one request is worked on at a time.
     fn remove_leftovers(&self) -> io::Result<()> {
+        let fresh = self.directory.join(FRESH);
+        if fresh.exists() {
+            fs::remove_dir_all(&fresh)?;
+        }
         if !self.git_directory().is_dir() {
             return Ok(());
         }
@@ -206,6 +238,29 @@ impl Drop for Mirror {
         // It fails only for what is no lock; then there is nothing to let go.
         let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
+}
+
+/// Non-bare: Nix reads such a repository directly, and keeps no second copy.
+fn create(directory: &Path) -> Result<gix::Repository, Trouble> {
+    let kind = gix::create::Kind::WithWorktree;
+    gix::ThreadSafeRepository::init_opts(directory, kind, <_>::default(), options())
+        .map(|repository| repository.to_thread_local())
+        .map_err(|error| Trouble::from_gix(Problem::Fetch, &error))
+}
+
+/// Lets the group read what is below a directory.
+fn share(directory: &Path) -> io::Result<()> {
+    walk(directory, &mut |path, kind| {
+        let mode = if kind.is_dir() {
+            DIRECTORY_MODE
+        } else {
+            FILE_MODE
+        };
+        if fs::metadata(path)?.permissions().mode() & 0o7777 != mode {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    })
 }
 
 /// Isolated: no environment, no configuration of user or system.

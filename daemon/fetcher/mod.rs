@@ -10,8 +10,14 @@ pub mod wire;
 pub mod process;
 pub mod asking;
 mod remote;
+mod exchange;
+mod meter;
+mod metered;
 mod session;
 mod mirror;
+mod bloat;
+mod complete;
+mod limits;
 mod trouble;
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,10 @@ pub(super) fn serve(
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(error).context("could not send an answer"),
         }
+        if fetcher.is_stuck() {
+            // With the process goes what nobody can end.
+            return Ok(());
+        }
     }
     Ok(())
 }
@@ -84,8 +88,12 @@ fn respond(fetcher: &mut Fetcher, line: &[u8]) -> Answer {
         Ok(Request::Poll { remote }) => fetcher
             .poll(&remote)
             .unwrap_or_else(|trouble| trouble.answer(&remote.url)),
-        Ok(Request::Fetch { remote, commit }) => fetcher
-            .fetch(&remote, &commit)
+        Ok(Request::Fetch {
+            remote,
+            commit,
+            pack_limit,
+        }) => fetcher
+            .fetch(&remote, &commit, pack_limit)
             .unwrap_or_else(|trouble| trouble.answer(&remote.url)),
         Err(error) => Trouble::new(Problem::Protocol, error.to_string()).answer(""),
     }

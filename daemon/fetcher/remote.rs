@@ -3,14 +3,22 @@
 //! In: where a branch is to be found. Out: its commit, in the mirror. Must not:
 //! fetch anything but that branch, or keep a connection that failed.
 
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
+use std::sync::Arc;
 
+use gix::ObjectId;
+use gix::odb::pack;
 use gix::progress::Discard;
 use gix::remote::Direction;
-use gix::remote::fetch::Tags;
+use gix::remote::fetch::{Status, Tags};
 
+use crate::fetcher::bloat::Packs;
+use crate::fetcher::complete::{self, Scope};
+use crate::fetcher::exchange::{self, Ended};
+use crate::fetcher::limits::Limits;
+use crate::fetcher::meter::Meter;
 use crate::fetcher::mirror::Mirror;
-use crate::fetcher::session::{Session, commit_id, no_credentials};
+use crate::fetcher::session::{self, Session, commit_id, no_credentials};
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::{Answer, Problem, RemoteAddress};
 use crate::model::revision::CommitId;
@@ -19,6 +27,8 @@ use crate::model::revision::CommitId;
 pub(super) struct Fetcher {
     mirror: Mirror,
     session: Option<Session>,
+    limits: Limits,
+    is_stuck: bool,
 }
 
 impl Fetcher {
@@ -27,19 +37,36 @@ impl Fetcher {
         Self {
             mirror,
             session: None,
+            limits: Limits::default(),
+            is_stuck: false,
         }
+    }
+
+    /// The same with limits that a test can wait for.
+    #[cfg(test)]
+    pub(super) fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Whether a thread hangs in a read that only the end of the process ends.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck
     }
 
     /// Asks which commit the branch is. A connection kept from the last poll
     /// may have ended meanwhile; then a new one is made, once.
     pub(super) fn poll(&mut self, remote: &RemoteAddress) -> Result<Answer, Trouble> {
-        if let Some(kept) = self.session.take().filter(|kept| kept.is_with(&remote.url))
-            && let Ok(head) = self.ask(kept, remote)
-        {
-            return Ok(head);
+        if let Some(kept) = self.session.take().filter(|kept| kept.is_with(&remote.url)) {
+            let asked = self.ask(remote, move |_| Ok(kept));
+            if !asked.as_ref().is_err_and(Trouble::may_be_a_lost_connection) {
+                return asked;
+            }
         }
-        let session = Session::connect(&self.mirror.open()?, &remote.url)?;
-        self.ask(session, remote)
+        let repository = self.mirror.open()?;
+        let url = remote.url.clone();
+        self.ask(remote, move |meter| {
+            Session::connect(&repository, &url, meter)
+        })
     }
 
     /// Brings the commit into the mirror.
@@ -51,24 +78,68 @@ impl Fetcher {
         &mut self,
         remote: &RemoteAddress,
         commit: &CommitId,
+        pack_limit: u64,
     ) -> Result<Answer, Trouble> {
         let mut repository = self.mirror.open()?;
         if Mirror::is_at(&repository, &local_reference(remote), commit) {
-            match self.mirror.verify(&repository) {
+            match self.verify(&repository, commit) {
                 Ok(()) => return Ok(fetched(commit)),
                 Err(damage) => eprintln!("the mirror is damaged and is made anew: {damage:#}"),
             }
             self.mirror.clear()?;
             repository = self.mirror.open()?;
         }
-        let received = receive(&repository, remote, commit);
+        let wanted = Wanted {
+            remote: remote.clone(),
+            commit: commit.clone(),
+            pack_limit,
+        };
+        let again = wanted.clone();
+        let received = self.watch(move |meter| wanted.receive(&repository, meter));
+        // What was given up has left what it had by then.
+        self.mirror.remove_leftovers_of_fetch()?;
         self.mirror.share_with_group()?;
-        received.map_err(|trouble| self.blame_mirror(&repository, trouble))
+        let answer = received.map_err(|trouble| self.blame_mirror(trouble))?;
+        if matches!(answer, Answer::Fetched { .. }) {
+            self.renew_if_bloated(again);
+        }
+        Ok(answer)
     }
 
-    /// Asks over this session, and keeps it if that worked and if it may be kept.
-    fn ask(&mut self, mut session: Session, remote: &RemoteAddress) -> Result<Answer, Trouble> {
-        let head = session.head(&remote.branch)?;
+    /// Makes the mirror anew when it holds much more than the remote does.
+    /// What was just fetched stands either way.
+    fn renew_if_bloated(&mut self, wanted: Wanted) {
+        let url = wanted.remote.url.clone();
+        let packs = Packs::count(&self.mirror.git_directory()).unwrap_or_default();
+        if packs.are_too_many()
+            && let Err(trouble) = self.renew(wanted)
+        {
+            let answer = trouble.answer(&url);
+            eprintln!("the mirror has grown, and could not be made anew: {answer:?}");
+        }
+    }
+
+    fn renew(&mut self, wanted: Wanted) -> Result<(), Trouble> {
+        let fresh = self.mirror.open_fresh()?;
+        match self.watch(move |meter| wanted.receive(&fresh, meter))? {
+            Answer::Fetched { .. } => self.mirror.take_fresh(),
+            // It is gone again; the next look tells.
+            Answer::Head { .. } | Answer::BranchMissing | Answer::Failed { .. } => Ok(()),
+        }
+    }
+
+    /// Asks over a session, and keeps it if that worked and if it may be kept.
+    fn ask(
+        &mut self,
+        remote: &RemoteAddress,
+        session: impl FnOnce(&Arc<Meter>) -> Result<Session, Trouble> + Send + 'static,
+    ) -> Result<Answer, Trouble> {
+        let branch = remote.branch.clone();
+        let (session, head) = self.watch(move |meter| {
+            let mut session = session(meter)?;
+            let head = session.head(&branch, meter)?;
+            Ok((session, head))
+        })?;
         if session.can_be_kept() {
             self.session = Some(session);
         }
@@ -78,13 +149,37 @@ impl Fetcher {
         })
     }
 
+    fn watch<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Arc<Meter>) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        match exchange::watch(self.limits, work) {
+            Ended::Returned(result) => result,
+            Ended::Stuck(trouble) => {
+                self.is_stuck = true;
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Whether nothing is damaged, and nothing of the commit is missing.
+    fn verify(&self, repository: &gix::Repository, commit: &CommitId) -> anyhow::Result<()> {
+        self.mirror.verify(repository)?;
+        complete::check(repository, object_id(commit)?, &Scope::Everything)
+    }
+
     /// After a fetch that failed, looks whether the mirror is to blame: what
     /// is damaged here fails every time, and the error seldom says where.
-    fn blame_mirror(&self, repository: &gix::Repository, trouble: Trouble) -> Trouble {
-        if trouble.problem != Problem::Fetch {
+    fn blame_mirror(&self, trouble: Trouble) -> Trouble {
+        if trouble.problem == Problem::Incomplete {
+            // What is there is not asked for again.
+            return self.mirror.clear().err().unwrap_or(trouble);
+        }
+        if !matches!(trouble.problem, Problem::Fetch | Problem::Pack) {
             return trouble;
         }
-        let Err(damage) = self.mirror.verify(repository) else {
+        let verified = self.mirror.open().map(|it| self.mirror.verify(&it));
+        let Ok(Err(damage)) = verified else {
             return trouble;
         };
         match self.mirror.clear() {
@@ -105,40 +200,59 @@ fn fetched(commit: &CommitId) -> Answer {
     }
 }
 
-/// Fetches the branch, and looks whether the mirror then holds the commit.
-fn receive(
-    repository: &gix::Repository,
-    remote: &RemoteAddress,
-    commit: &CommitId,
-) -> Result<Answer, Trouble> {
-    let at_remote = |error| Trouble::from_gix(Problem::Remote, &error);
-    let local = local_reference(remote);
-    // Forced: what is fast-forward and what is not is judged by the daemon.
-    let specification = format!("+{}:{local}", remote.branch.reference());
-    let configured = repository
-        .remote_at(&*remote.url)
-        .and_then(|remote| remote.with_refspecs([&*specification], Direction::Fetch))
-        .map_err(at_remote)?
-        .with_fetch_tags(Tags::None);
-    let prepared = configured
-        .connect(Direction::Fetch)
-        .map_err(at_remote)?
-        .with_credentials(no_credentials)
-        .prepare_fetch(Discard, gix::remote::ref_map::Options::default())
-        .map_err(at_remote)?;
-    let Some(offered) = prepared.ref_map().mappings.first() else {
-        return Ok(Answer::BranchMissing);
-    };
-    let offered = offered.remote.as_id().map(commit_id).transpose()?;
-    if offered.as_ref() != Some(commit) {
-        let now = offered.map_or_else(|| "nothing".to_owned(), String::from);
-        return Err(moved(remote, commit, &now));
+fn object_id(commit: &CommitId) -> Result<ObjectId, gix::Error> {
+    ObjectId::from_hex(commit.as_str().as_bytes())
+}
+
+/// What a fetch is to bring.
+#[derive(Clone)]
+struct Wanted {
+    remote: RemoteAddress,
+    commit: CommitId,
+    pack_limit: u64,
+}
+
+impl Wanted {
+    /// Fetches the branch, and looks whether the mirror then holds the commit
+    /// and all of it.
+    fn receive(&self, repository: &gix::Repository, meter: &Arc<Meter>) -> Result<Answer, Trouble> {
+        let at_remote = |error| Trouble::from_gix(Problem::Remote, &error);
+        let Self { remote, commit, .. } = self;
+        let local = local_reference(remote);
+        // Forced: what is fast-forward and what is not is judged by the daemon.
+        let specification = format!("+{}:{local}", remote.branch.reference());
+        let configured = repository
+            .remote_at(&*remote.url)
+            .and_then(|remote| remote.with_refspecs([&*specification], Direction::Fetch))
+            .map_err(at_remote)?
+            .with_fetch_tags(Tags::None);
+        let transport = session::connect(repository, &remote.url, meter).map_err(at_remote)?;
+        let prepared = configured
+            .to_connection_with_transport(transport)
+            .with_credentials(no_credentials)
+            .prepare_fetch(Discard, gix::remote::ref_map::Options::default())
+            .map_err(at_remote)?;
+        let Some(offered) = prepared.ref_map().mappings.first() else {
+            return Ok(Answer::BranchMissing);
+        };
+        let offered = offered.remote.as_id().map(commit_id).transpose()?;
+        if offered.as_ref() != Some(commit) {
+            let now = offered.map_or_else(|| "nothing".to_owned(), String::from);
+            return Err(moved(remote, commit, &now));
+        }
+        meter.expect_pack(self.pack_limit);
+        let received = prepared
+            .receive(Discard, &meter.is_given_up)
+            .map_err(|error| Trouble::from_gix(Problem::Fetch, &error))?;
+        let index = match received.status {
+            Status::NoPackReceived { .. } => None,
+            Status::Change {
+                write_pack_bundle, ..
+            } => write_pack_bundle.index_path,
+        };
+        confirm(repository, &local, commit, index.as_deref())?;
+        Ok(fetched(commit))
     }
-    prepared
-        .receive(Discard, &AtomicBool::new(false))
-        .map_err(|error| Trouble::from_gix(Problem::Fetch, &error))?;
-    confirm(repository, &local, commit)?;
-    Ok(fetched(commit))
 }
 
 fn moved(remote: &RemoteAddress, commit: &CommitId, now: &str) -> Trouble {
@@ -150,16 +264,29 @@ fn moved(remote: &RemoteAddress, commit: &CommitId, now: &str) -> Trouble {
 }
 
 /// Believes the mirror rather than the absence of an error.
-fn confirm(repository: &gix::Repository, local: &str, commit: &CommitId) -> Result<(), Trouble> {
+fn confirm(
+    repository: &gix::Repository,
+    local: &str,
+    commit: &CommitId,
+    index: Option<&Path>,
+) -> Result<(), Trouble> {
     if !Mirror::is_at(repository, local, commit) {
         let message = format!("expected {local} at {commit} after the fetch, found it elsewhere");
         return Err(Trouble::new(Problem::Fetch, message));
     }
-    repository
-        .rev_parse_single(commit.as_str())
-        .and_then(|id| id.object())
-        .map_err(|error| Trouble::from_gix(Problem::Fetch, &error))?
-        .try_into_commit()
-        .map(drop)
-        .map_err(|_| Trouble::new(Problem::Fetch, format!("{commit} is not a commit")))
+    let broken = |error| Trouble::from_gix(Problem::Incomplete, &error);
+    let id = object_id(commit).map_err(broken)?;
+    let kind = repository.find_object(id).map_err(broken)?.kind;
+    if kind != gix::object::Kind::Commit {
+        Mirror::forget(repository, local).map_err(broken)?;
+        let message = format!("expected {commit} to be a commit, found a {kind}");
+        return Err(Trouble::new(Problem::NotACommit, message));
+    }
+    let index = index
+        .map(|path| pack::index::File::at(path, gix::hash::Kind::Sha1))
+        .transpose()
+        .map_err(broken)?;
+    let scope = index.as_ref().map_or(Scope::Nothing, Scope::Pack);
+    complete::check(repository, id, &scope)
+        .map_err(|missing| Trouble::new(Problem::Incomplete, format!("{missing:#}")))
 }

@@ -2,15 +2,19 @@
 //!
 //! In: a URL. Out: the commit that a branch is. Must not: fetch, or write.
 
+use std::sync::Arc;
+
 use gix::progress::Discard;
 use gix::protocol::handshake::Ref;
 use gix::protocol::ls_refs::RefPrefixes;
 use gix::protocol::transport::client::TransportWithoutIO;
-use gix::protocol::transport::client::blocking_io::{Transport, connect};
+use gix::protocol::transport::client::blocking_io::connect;
 use gix::protocol::transport::{Protocol, Service};
 use gix::protocol::{Handshake, LsRefsCommand, SendFlushOnDrop};
 use gix::remote::Direction;
 
+use crate::fetcher::meter::Meter;
+use crate::fetcher::metered::Metered;
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::Problem;
 use crate::model::revision::{Branch, CommitId};
@@ -21,15 +25,20 @@ const AGENT: &str = concat!("git/deploy-flake-", env!("CARGO_PKG_VERSION"));
 /// A connection on which the handshake is done.
 pub(super) struct Session {
     url: String,
-    transport: SendFlushOnDrop<Box<dyn Transport + Send>>,
+    transport: SendFlushOnDrop<Metered>,
     handshake: Handshake,
 }
 
 impl Session {
     /// Connects and shakes hands.
-    pub(super) fn connect(repository: &gix::Repository, url: &str) -> Result<Self, Trouble> {
-        let mut transport =
-            connect(repository, url).map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
+    pub(super) fn connect(
+        repository: &gix::Repository,
+        url: &str,
+        meter: &Arc<Meter>,
+    ) -> Result<Self, Trouble> {
+        let mut transport = connect(repository, url, meter)
+            .map(|transport| SendFlushOnDrop::new(transport, false))
+            .map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
         let handshake = gix::protocol::handshake(
             &mut transport.inner,
             Service::UploadPack,
@@ -64,7 +73,12 @@ impl Session {
     }
 
     /// Asks which commit the branch is.
-    pub(super) fn head(&mut self, branch: &Branch) -> Result<Option<CommitId>, Trouble> {
+    pub(super) fn head(
+        &mut self,
+        branch: &Branch,
+        meter: &Arc<Meter>,
+    ) -> Result<Option<CommitId>, Trouble> {
+        self.transport.inner.measure_with(Arc::clone(meter));
         let name = branch.reference();
         let listed;
         let refs = match &self.handshake.refs {
@@ -99,10 +113,11 @@ pub(super) fn no_credentials(
 }
 
 /// Makes the connection with the timeouts that the repository configures.
-fn connect(
+pub(super) fn connect(
     repository: &gix::Repository,
     url: &str,
-) -> Result<SendFlushOnDrop<Box<dyn Transport + Send>>, gix::Error> {
+    meter: &Arc<Meter>,
+) -> Result<Metered, gix::Error> {
     let remote = repository.remote_at(url)?;
     let (url, version) = remote.sanitized_url_and_version(Direction::Fetch)?;
     let text = url.to_bstring();
@@ -115,7 +130,7 @@ fn connect(
     if let Some(options) = repository.transport_options(&**text, None)? {
         transport.configure(&*options)?;
     }
-    Ok(SendFlushOnDrop::new(transport, false))
+    Ok(Metered::new(transport, Arc::clone(meter)))
 }
 
 /// Nix reads SHA-1 repositories only; saying so beats a parser's complaint.

@@ -28,21 +28,31 @@ impl Trouble {
         }
     }
 
-    /// What gix says. `problem` names the operation; the cause may know better.
+    /// What gix says. `problem` names the operation; the causes may know better.
     pub(super) fn from_gix(problem: Problem, error: &gix::Error) -> Self {
+        let message = format!("{error:#}");
         let full = error
             .iter_errors()
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(is_full);
-        let refused = error.is_unauthenticated() || error.is_permission_denied();
         let problem = if full {
             Problem::DiskFull
-        } else if refused && problem == Problem::Remote {
-            Problem::Unauthorized
+        } else if error.is_resource_exhausted() {
+            Problem::TooBig
         } else {
-            problem
+            whose(problem, error, &message)
         };
-        Self::new(problem, format!("{error:#}"))
+        Self::new(problem, message)
+    }
+
+    /// The same words about another problem.
+    pub(super) fn become_problem(self, problem: Problem) -> Self {
+        Self { problem, ..self }
+    }
+
+    /// Whether a new connection may do better than one that was kept.
+    pub(super) fn may_be_a_lost_connection(&self) -> bool {
+        !matches!(self.problem, Problem::TooSlow | Problem::TooBig)
     }
 
     /// What the file system says of the mirror.
@@ -62,6 +72,84 @@ impl Trouble {
             message: one_line(&without_secrets(&self.message, url)),
         }
     }
+}
+
+/// The operation's problem, made more precise.
+fn whose(problem: Problem, error: &gix::Error, message: &str) -> Problem {
+    if problem == Problem::Remote {
+        at_remote(error, message)
+    } else if problem == Problem::Fetch {
+        while_fetching(error, message)
+    } else {
+        problem
+    }
+}
+
+/// What kept us from asking. gix tells most of it in words only: those of
+/// curl begin with its error's number.
+fn at_remote(error: &gix::Error, message: &str) -> Problem {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if error.is_unauthenticated() || error.is_permission_denied() {
+        Problem::Unauthorized
+    } else if says(&["[6] ", "failed to lookup address information"]) {
+        Problem::Unresolved
+    } else if says(&["[35] ", "[51] ", "[60] ", "[77] ", "[83] ", "[91] "]) {
+        Problem::Untrusted
+    } else if says(&["Operation too slow"]) {
+        Problem::TooSlow
+    } else if says(&["Received HTTP status 3"]) {
+        Problem::Redirected
+    } else if says(&["Received HTTP status"]) {
+        Problem::ServerError
+    } else if says(NOT_GIT) {
+        Problem::NotGit
+    } else {
+        Problem::Remote
+    }
+}
+
+/// What gix says of answers that it cannot make sense of.
+const NOT_GIT: &[&str] = &[
+    "A packet line could not be decoded",
+    "line was expected, but there was none",
+    "Capabilities could not be parsed",
+    "The protocol version indicated by",
+    "Expected a data line",
+    "Didn't find 'application/x-git",
+    "Expected to see service",
+    "Failed to parse",
+];
+
+/// What kept the pack from coming.
+fn while_fetching(error: &gix::Error, message: &str) -> Problem {
+    if message.contains("Operation too slow") {
+        Problem::TooSlow
+    } else if message.contains("Failed to write the received pack") && !broke_off(error) {
+        Problem::Pack
+    } else {
+        Problem::Fetch
+    }
+}
+
+/// Whether connection or file system failed, and not what came over it.
+fn broke_off(error: &gix::Error) -> bool {
+    use io::ErrorKind as Kind;
+    error
+        .iter_errors()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| {
+            matches!(
+                cause.kind(),
+                Kind::ConnectionReset
+                    | Kind::ConnectionAborted
+                    | Kind::NotConnected
+                    | Kind::BrokenPipe
+                    | Kind::TimedOut
+                    | Kind::NotFound
+                    | Kind::PermissionDenied
+                    | Kind::ReadOnlyFilesystem
+            )
+        })
 }
 
 /// No room, or no room for this user.

@@ -29,6 +29,8 @@ pub enum Request {
         remote: RemoteAddress,
         /// What the last poll answered.
         commit: CommitId,
+        /// How many bytes of pack are taken.
+        pack_limit: u64,
     },
 }
 
@@ -92,10 +94,31 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Problem {
-    /// The remote could not be asked.
+    /// The remote could not be connected to, or broke off.
     Remote,
+    /// Nobody knows the remote's name.
+    Unresolved,
+    /// The remote could not show that it is who it has to be.
+    Untrusted,
+    /// The remote wants to be asked elsewhere.
+    Redirected,
     /// The remote wants to know who asks, or does not let us.
     Unauthorized,
+    /// The remote says that it cannot answer.
+    ServerError,
+    /// What the remote answered is not git's protocol.
+    NotGit,
+    /// Nothing came for a while, or less than what gets anywhere.
+    TooSlow,
+    /// More came than is taken.
+    TooBig,
+    /// The branch is something else than a commit.
+    NotACommit,
+    /// The pack is damaged.
+    Pack,
+    /// The remote sent less than what belongs to the commit; the mirror was
+    /// removed and is made anew next time.
+    Incomplete,
     /// The pack could not be fetched or stored.
     Fetch,
     /// The branch moved away from the commit meanwhile.

@@ -55,12 +55,34 @@ macro_rules! failure_codes {
 }
 
 failure_codes! {
-    /// The remote did not answer, or not as a git server does.
+    /// The remote could not be connected to.
     RemoteUnreachable = "remote-unreachable", Transient;
+    /// Nobody knows the remote's host name.
+    RemoteUnresolved = "remote-unresolved", Transient;
+    /// The remote could not show that it is who it has to be.
+    RemoteUntrusted = "remote-untrusted", Transient;
+    /// The remote wants to be asked elsewhere; redirects are not followed.
+    RemoteRedirected = "remote-redirected", Transient;
+    /// The remote does not let this host read it.
+    RemoteDenied = "remote-denied", Transient;
+    /// The remote says that it cannot answer.
+    RemoteError = "remote-error", Transient;
+    /// What the remote answered is not git's protocol.
+    RemoteNotGit = "remote-not-git", Transient;
+    /// The remote did not answer in time, or sent less than gets anywhere.
+    RemoteTooSlow = "remote-too-slow", Transient;
+    /// The remote sent more than is taken.
+    RemoteTooBig = "remote-too-big", Transient;
+    /// The remote is a repository that Nix does not read.
+    RemoteUnsupported = "remote-unsupported", Transient;
     /// The remote answered and does not have the branch.
     BranchMissing = "branch-missing", Transient;
+    /// The branch names something else than a commit.
+    BranchNotACommit = "branch-not-a-commit", Transient;
     /// The pack could not be fetched into the mirror.
     FetchFailed = "fetch-failed", Transient;
+    /// What the remote sent is damaged, or lacks what belongs to the commit.
+    PackDamaged = "pack-damaged", Transient;
     /// The commit could not be imported into the evaluation's repository.
     ImportFailed = "import-failed", Transient;
     /// The commit holds no `flake.nix`.
@@ -153,6 +175,29 @@ failure_codes! {
     Interrupted = "interrupted", Deterministic;
     /// A step could not be started or watched.
     StepFailed = "step-failed", Transient;
+}
+
+impl FailureCode {
+    /// Whether it is the remote's own, or the network's between: nothing that
+    /// a system of this host could be blamed for.
+    pub fn is_of_remote(self) -> bool {
+        matches!(
+            self,
+            Self::RemoteUnreachable
+                | Self::RemoteUnresolved
+                | Self::RemoteUntrusted
+                | Self::RemoteRedirected
+                | Self::RemoteDenied
+                | Self::RemoteError
+                | Self::RemoteNotGit
+                | Self::RemoteTooSlow
+                | Self::RemoteTooBig
+                | Self::RemoteUnsupported
+                | Self::BranchMissing
+                | Self::BranchNotACommit
+                | Self::PackDamaged
+        )
+    }
 }
 
 /// One thing that went wrong.

@@ -90,6 +90,15 @@ pub struct Guards {
     pub store_reserve: u64,
 }
 
+/// How much of a remote's is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchLimits {
+    /// How many bytes of one pack.
+    pub pack: u64,
+    /// How many bytes of memory the fetcher may use.
+    pub memory: u64,
+}
+
 /// A command of the operator's own that says whether the host is well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserProbe {

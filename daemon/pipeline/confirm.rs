@@ -177,8 +177,7 @@ async fn poll_until_it_works(watched: Watched<'_>, told: mpsc::Sender<Heard>) ->
 /// A remote that cannot be asked may be down by itself; a fetcher that cannot
 /// run or write is this system's doing.
 fn cannot_poll(failure: &Failure) -> Symptom {
-    let is_remote = [FailureCode::RemoteUnreachable, FailureCode::BranchMissing];
-    let code = if is_remote.contains(&failure.code) {
+    let code = if failure.code.is_of_remote() {
         FailureCode::RemoteLost
     } else {
         FailureCode::UnhealthyAfterTest

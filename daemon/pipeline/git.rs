@@ -30,6 +30,7 @@ use crate::host::environment::Programs;
 use crate::host::journal::{self, Said};
 use crate::host::systemd::{CacheDirectory, Kind, Network, Sandbox, Systemd, TransientUnit};
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::policy::FetchLimits;
 use crate::model::revision::CommitId;
 
 /// The fetcher's unit.
@@ -57,6 +58,7 @@ pub struct Remote {
     address: RemoteAddress,
     poll_deadline: Duration,
     fetch_deadline: Duration,
+    limits: FetchLimits,
     state: Mutex<State>,
     /// Set where the lock cannot be waited for: a poll may hold it for minutes.
     is_doubted: AtomicBool,
@@ -73,13 +75,14 @@ struct State {
 
 impl Remote {
     /// A remote that was not asked yet. The deadlines are for one poll, and
-    /// for one fetch.
+    /// for one fetch; the limits for the pack, and the process that takes it.
     pub fn new(
         systemd: Systemd,
         programs: Programs,
         address: RemoteAddress,
         poll_deadline: Duration,
         fetch_deadline: Duration,
+        limits: FetchLimits,
     ) -> Self {
         Self {
             systemd,
@@ -87,6 +90,7 @@ impl Remote {
             address,
             poll_deadline,
             fetch_deadline,
+            limits,
             state: Mutex::default(),
             is_doubted: AtomicBool::new(false),
         }
@@ -149,6 +153,7 @@ impl Remote {
             fetched,
             poll_deadline: self.poll_deadline,
             fetch_deadline: self.fetch_deadline,
+            pack_limit: self.limits.pack,
         }
     }
 
@@ -184,15 +189,19 @@ impl Remote {
             mode: 0o750,
         });
         unit.oom_score_adjust = Some(EXPENDABLE);
+        unit.memory_max = Some(self.limits.memory);
         Ok(unit)
     }
 
     /// The failure, with the fetcher's last words if it is lost, and then the
     /// fetcher's end.
     async fn fail(&self, error: LookError, is_lost: bool) -> Failure {
-        let failure = error.failure(&self.address);
+        let mut failure = error.failure(&self.address);
         if !is_lost {
             return failure;
+        }
+        if self.ran_out_of_memory().await {
+            failure = failure::out_of_memory(&self.address, self.limits.memory);
         }
         let words = self.last_words(error.said()).await;
         if let Err(error) = self.systemd.stop_and_reset(UNIT).await {
@@ -201,6 +210,15 @@ impl Remote {
         }
         let told = failure.detail.clone();
         failure.with_detail(format!("{words}\n{told}").trim())
+    }
+
+    /// Whether the kernel ended the fetcher for want of memory.
+    async fn ran_out_of_memory(&self) -> bool {
+        match self.systemd.unit(UNIT).await {
+            Ok(unit) => unit.is_some_and(|unit| unit.result == "oom-kill"),
+            // The failure is told as it looks from here.
+            Err(_) => false,
+        }
     }
 
     /// What the fetcher, and ssh in it, said on standard error.

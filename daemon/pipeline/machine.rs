@@ -70,6 +70,7 @@ impl Machine {
             config.remote.address.clone(),
             config.deadlines.poll,
             config.deadlines.fetch,
+            config.fetch,
         );
         Self {
             steps: Steps::new(systemd.clone(), programs),

@@ -21,13 +21,57 @@ pub fn entry(code: FailureCode) -> Entry {
             "ae4bc5df6fe9f40a46e4849c6e8642e2",
             "the remote could not be asked",
         ),
+        FailureCode::RemoteUnresolved => (
+            "662ff7454542d6f3fe8ce1f0512f4a7a",
+            "the remote's host name cannot be resolved",
+        ),
+        FailureCode::RemoteUntrusted => (
+            "c06a5d9e2c849f89fc85be8847195f41",
+            "the remote's certificate is not accepted",
+        ),
+        FailureCode::RemoteRedirected => (
+            "d6e6c0e0dc24189873816a495121e22c",
+            "the remote wants to be asked elsewhere",
+        ),
+        FailureCode::RemoteDenied => (
+            "e3ceba79e5697c360bc8227bdbf39bf6",
+            "the remote does not let this host read it",
+        ),
+        FailureCode::RemoteError => (
+            "55e3a9752dec2a540b0d07f771cd9b61",
+            "the remote says that it cannot answer",
+        ),
+        FailureCode::RemoteNotGit => (
+            "df99b64a505ed31a79abae642127c7ab",
+            "what the remote answered is not git's protocol",
+        ),
+        FailureCode::RemoteTooSlow => (
+            "66e491a85783f28ecdc7885634151f75",
+            "the remote is silent or too slow",
+        ),
+        FailureCode::RemoteTooBig => (
+            "6301457354616def050b76bd6ca9b201",
+            "the remote sent more than is taken",
+        ),
+        FailureCode::RemoteUnsupported => (
+            "66818673fef6f196319abd3b779b8796",
+            "the remote is no repository that can be deployed from",
+        ),
         FailureCode::BranchMissing => (
             "146459c66fae95a49040bdcb35a92fe5",
             "the remote does not have the branch",
         ),
+        FailureCode::BranchNotACommit => (
+            "3b0e2219016b8816e90f90b7e4e6dde3",
+            "the branch is not a commit",
+        ),
         FailureCode::FetchFailed => (
             "cc7311e2f80e4d62a477d316681a42f3",
             "the commit could not be fetched",
+        ),
+        FailureCode::PackDamaged => (
+            "0d76e69101073e5f20205f3c7dc801e4",
+            "what the remote sent is damaged or incomplete",
         ),
         FailureCode::ImportFailed => (
             "3cbda9bd9045367659dc8d744b43ecbb",

@@ -3,4 +3,9 @@
 mod upstream;
 mod scenarios;
 mod damage;
+mod growth;
+mod quiet;
 mod servers;
+mod script;
+mod hostile;
+mod hostile_packs;

@@ -1,6 +1,6 @@
 //! Servers on loopback: git's own, one that speaks http, and some that lie.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use crate::fetcher::tests::upstream::{
 use crate::fetcher::wire::Problem;
 
 /// Starts a server whose every connection is given to `serve`.
-fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+pub(super) fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("bound").port();
     let serve = Arc::new(serve);
@@ -28,10 +28,10 @@ fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
 }
 
 /// git's own daemon, ended with the test.
-struct GitDaemon(Child);
+pub(super) struct GitDaemon(Child);
 
 impl GitDaemon {
-    fn serve(directory: &Path, port: u16) -> Self {
+    pub(super) fn serve(directory: &Path, port: u16) -> Self {
         // Not `git daemon`: that is a parent, and would die alone.
         let programs = git(directory, &["--exec-path"]);
         #[expect(clippy::disallowed_methods, reason = "the server of a test")]
@@ -63,7 +63,7 @@ impl Drop for GitDaemon {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     listener.local_addr().expect("bound").port()
 }
@@ -92,7 +92,7 @@ fn a_git_daemon_is_polled_and_fetched_from() {
 
 /// The git http server, as far as a fetch needs it.
 #[derive(Clone, Default)]
-struct HttpServer {
+pub(super) struct HttpServer {
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     /// After how many requests a connection is closed, 0 for never.
@@ -100,7 +100,7 @@ struct HttpServer {
 }
 
 impl HttpServer {
-    fn start(&self, root: PathBuf) -> u16 {
+    pub(super) fn start(&self, root: PathBuf) -> u16 {
         let server = self.clone();
         listen(move |stream| {
             server.connections.fetch_add(1, Ordering::SeqCst);
@@ -127,7 +127,7 @@ impl HttpServer {
 }
 
 /// The lines of a request's head, and its body.
-fn read_request(reader: &mut impl BufRead) -> Option<(Vec<String>, Vec<u8>)> {
+pub(super) fn read_request(reader: &mut impl BufRead) -> Option<(Vec<String>, Vec<u8>)> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
@@ -254,34 +254,6 @@ fn transports_that_run_programs_are_refused() {
             matches!(problem, Problem::Remote | Problem::Unauthorized),
             "{url}: {problem:?} {message}"
         );
-    }
-}
-
-#[test]
-fn garbage_is_a_failed_poll_and_no_more() {
-    let world = World::new();
-    for garbage in [
-        "",
-        "0",
-        "\0\0\0\0\0\0\0\0",
-        "ffffversion 2\n",
-        "000eversion 9\n0000",
-        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nContent-Length: 9\r\n\r\n001e# serv",
-        "HTTP/1.1 500 \u{1b}[31mno\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n",
-    ] {
-        let port = listen(move |mut stream| {
-            // Only the beginning of the request: some of it is never sent.
-            stream.read_exact(&mut [0; 4]).ok();
-            stream.write_all(garbage.as_bytes()).ok();
-        });
-        for scheme in ["git", "http"] {
-            let remote = remote(&format!("{scheme}://127.0.0.1:{port}/upstream"));
-            let (problem, message) = failed(ask(&mut world.fetcher(), &poll(&remote)));
-            assert_eq!(problem, Problem::Remote, "{scheme} {garbage:?}: {message}");
-            assert!(!message.chars().any(char::is_control), "{message}");
-        }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::fetcher::remote::Fetcher;
 use crate::fetcher::wire::{Answer, Problem, RemoteAddress, Request};
 use crate::model::revision::{Branch, CommitId};
 
+/// As many bytes of pack as the configuration's default allows.
+const PACK_LIMIT: u64 = 512 << 20;
+
 /// A git that reads nobody's configuration.
 pub(super) fn git_command(directory: &Path) -> Command {
     #[expect(
@@ -47,8 +50,17 @@ pub(super) struct World {
 impl World {
     /// An upstream of two commits on `main`, and no mirror yet.
     pub(super) fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// The same without a disk, for what writes and syncs a lot.
+    pub(super) fn in_memory() -> Self {
+        Self::below(Path::new("/dev/shm"))
+    }
+
+    fn below(parent: &Path) -> Self {
         let world = Self {
-            directory: TempDir::new().expect("a temporary directory"),
+            directory: TempDir::new_in(parent).expect("a temporary directory"),
         };
         fs::create_dir(world.upstream()).expect("a new directory");
         git(&world.upstream(), &["init", "--quiet"]);
@@ -133,6 +145,7 @@ pub(super) fn fetch(remote: &RemoteAddress, commit: &CommitId) -> Request {
     Request::Fetch {
         remote: remote.clone(),
         commit: commit.clone(),
+        pack_limit: PACK_LIMIT,
     }
 }
 

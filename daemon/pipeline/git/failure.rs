@@ -87,16 +87,33 @@ fn confused(asked: Asked, url: &str) -> Failure {
 
 fn late(asked: Asked, url: &str, deadline: Duration) -> Failure {
     let seconds = deadline.as_secs();
-    let (did, key) = match asked {
-        Asked::Poll => ("did not answer", "poll"),
-        Asked::Fetch => ("did not send its commits", "fetch"),
+    let (code, did, key) = match asked {
+        Asked::Poll => (FailureCode::RemoteUnreachable, "did not answer", "poll"),
+        Asked::Fetch => (
+            FailureCode::RemoteTooSlow,
+            "did not send its commits",
+            "fetch",
+        ),
     };
     Failure::new(
-        code(asked),
+        code,
         format!("{url} {did} within {seconds} s"),
         format!(
             "Check the network between this host and the remote. If it is only slow, raise `{key}` in `[deadlines]`."
         ),
+    )
+}
+
+/// The kernel ended the fetcher.
+pub(super) fn out_of_memory(address: &RemoteAddress, limit: u64) -> Failure {
+    let mebibytes = limit >> 20;
+    Failure::new(
+        FailureCode::OutOfMemory,
+        format!(
+            "the fetcher needed more than {mebibytes} MiB for {}",
+            address.shown_url()
+        ),
+        "If the repository really is that large, raise `memory` in `[fetch]`. It is tried again.",
     )
 }
 
@@ -108,15 +125,60 @@ fn tried(problem: Problem, url: &str) -> Failure {
             format!("{url} could not be asked"),
             reach(url),
         ),
+        Problem::Unresolved => Failure::new(
+            FailureCode::RemoteUnresolved,
+            format!("nobody knows the host of {url}"),
+            "Check the URL, and the resolver of this host. It is tried again.",
+        ),
+        Problem::Untrusted => Failure::new(
+            FailureCode::RemoteUntrusted,
+            format!("{url} could not show that it is who it has to be"),
+            "Check the URL, this host's clock, and its certificate authorities. If nothing is wrong with them, somebody else may be answering.",
+        ),
+        Problem::Redirected => Failure::new(
+            FailureCode::RemoteRedirected,
+            format!("{url} wants to be asked elsewhere"),
+            "Set the remote's `url` to the address it has now: redirects are not followed.",
+        ),
         Problem::Unauthorized => Failure::new(
-            FailureCode::RemoteUnreachable,
+            FailureCode::RemoteDenied,
             format!("{url} does not let this host read it"),
             "Check the URL (many servers answer so for a repository that does not exist), and that it can be read without credentials.",
         ),
+        Problem::ServerError => Failure::new(
+            FailureCode::RemoteError,
+            format!("{url} says that it cannot answer"),
+            "Check the URL and the server. It is tried again.",
+        ),
+        Problem::NotGit => Failure::new(
+            FailureCode::RemoteNotGit,
+            format!("what {url} answers is not git's protocol"),
+            "Check the URL; a login page or a proxy may stand in between. It is tried again.",
+        ),
+        Problem::TooSlow => Failure::new(
+            FailureCode::RemoteTooSlow,
+            format!("{url} is silent or too slow"),
+            "Check the network between this host and the remote, and the server. It is tried again.",
+        ),
+        Problem::TooBig => Failure::new(
+            FailureCode::RemoteTooBig,
+            format!("{url} sent more than is taken"),
+            "If the repository really is that large, raise `pack` and `memory` in `[fetch]`; keep large files out of it.",
+        ),
         Problem::Unsupported => Failure::new(
-            FailureCode::RemoteUnreachable,
+            FailureCode::RemoteUnsupported,
             format!("{url} is no repository that can be deployed from"),
             "Serve the configuration from a repository of SHA-1 objects.",
+        ),
+        Problem::NotACommit => Failure::new(
+            FailureCode::BranchNotACommit,
+            format!("the branch of {url} is not a commit"),
+            "Push a commit to the branch.",
+        ),
+        Problem::Pack | Problem::Incomplete => Failure::new(
+            FailureCode::PackDamaged,
+            format!("what {url} sent is damaged or incomplete"),
+            "Nothing of it is used, and it is asked again. Check the remote's repository with `git fsck`.",
         ),
         Problem::Fetch | Problem::Moved => Failure::new(
             FailureCode::FetchFailed,
@@ -187,26 +249,39 @@ mod tests {
 
     #[test]
     fn every_failure_has_its_code_a_hint_and_no_secret() {
-        use FailureCode::{BranchMissing, DiskFull, FetchFailed, RemoteUnreachable};
+        use FailureCode as Code;
         let failed = |problem| LookError::Failed(problem, "its words".to_owned());
         let late = || Broken::Late(Duration::from_secs(30));
         let broken = LookError::Broken;
         for (error, code) in [
-            (LookError::BranchMissing, BranchMissing),
-            (LookError::EndedBeforePoll, RemoteUnreachable),
-            (LookError::Restless(String::new()), FetchFailed),
-            (LookError::Unexpected(Asked::Poll), RemoteUnreachable),
-            (broken(Asked::Poll, late()), RemoteUnreachable),
-            (broken(Asked::Fetch, late()), FetchFailed),
-            (broken(Asked::Fetch, Broken::Ended), FetchFailed),
-            (broken(Asked::Poll, Broken::TooLong), RemoteUnreachable),
-            (failed(Problem::Remote), RemoteUnreachable),
-            (failed(Problem::Unauthorized), RemoteUnreachable),
-            (failed(Problem::Unsupported), RemoteUnreachable),
-            (failed(Problem::Fetch), FetchFailed),
-            (failed(Problem::Mirror), FetchFailed),
-            (failed(Problem::DiskFull), DiskFull),
-            (failed(Problem::Protocol), FetchFailed),
+            (LookError::BranchMissing, Code::BranchMissing),
+            (LookError::EndedBeforePoll, Code::RemoteUnreachable),
+            (LookError::Restless(String::new()), Code::FetchFailed),
+            (LookError::Unexpected(Asked::Poll), Code::RemoteUnreachable),
+            (broken(Asked::Poll, late()), Code::RemoteUnreachable),
+            (broken(Asked::Fetch, late()), Code::RemoteTooSlow),
+            (broken(Asked::Fetch, Broken::Ended), Code::FetchFailed),
+            (
+                broken(Asked::Poll, Broken::TooLong),
+                Code::RemoteUnreachable,
+            ),
+            (failed(Problem::Remote), Code::RemoteUnreachable),
+            (failed(Problem::Unresolved), Code::RemoteUnresolved),
+            (failed(Problem::Untrusted), Code::RemoteUntrusted),
+            (failed(Problem::Redirected), Code::RemoteRedirected),
+            (failed(Problem::Unauthorized), Code::RemoteDenied),
+            (failed(Problem::ServerError), Code::RemoteError),
+            (failed(Problem::NotGit), Code::RemoteNotGit),
+            (failed(Problem::TooSlow), Code::RemoteTooSlow),
+            (failed(Problem::TooBig), Code::RemoteTooBig),
+            (failed(Problem::Unsupported), Code::RemoteUnsupported),
+            (failed(Problem::NotACommit), Code::BranchNotACommit),
+            (failed(Problem::Pack), Code::PackDamaged),
+            (failed(Problem::Incomplete), Code::PackDamaged),
+            (failed(Problem::Fetch), Code::FetchFailed),
+            (failed(Problem::Mirror), Code::FetchFailed),
+            (failed(Problem::DiskFull), Code::DiskFull),
+            (failed(Problem::Protocol), Code::FetchFailed),
         ] {
             let failure = error.failure(&address());
             assert_eq!(failure.code, code, "{error:?}");

@@ -24,6 +24,8 @@ pub(super) struct Look<'a> {
     pub(super) poll_deadline: Duration,
     /// How long one fetch may take.
     pub(super) fetch_deadline: Duration,
+    /// How many bytes of pack are taken.
+    pub(super) pack_limit: u64,
 }
 
 /// What came of a look.
@@ -119,6 +121,7 @@ impl Look<'_> {
         let request = Request::Fetch {
             remote: self.address.clone(),
             commit: commit.clone(),
+            pack_limit: self.pack_limit,
         };
         match line.ask(&request, self.fetch_deadline).await {
             Ok(Answer::Fetched { commit: brought }) if brought == *commit => Ok(brought),

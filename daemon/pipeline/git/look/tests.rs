@@ -50,6 +50,7 @@ async fn play(already: Option<&CommitId>, script: &[Answer]) -> Played {
         fetched: already,
         poll_deadline: PATIENCE,
         fetch_deadline: PATIENCE,
+        pack_limit: 1 << 20,
     };
     let looking = look.take(Conversation::new(ours));
     let (looked, asked) = tokio::join!(looking, answer(theirs, script));
