@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::executor::{Completion, Executor};
 use crate::host::environment::Programs;
 use crate::host::systemd::Systemd;
-use crate::host::{clock, random};
+use crate::host::{clock, machine, random};
 use crate::ipc::server::{Request, Server};
 use crate::model::failure::Failure;
 use crate::model::system::Configuration;
@@ -39,6 +39,7 @@ use crate::pipeline::Stages;
 use crate::pipeline::machine::Machine;
 use crate::pipeline::replace::Origin;
 use crate::reconcile::event::Demand;
+use crate::reconcile::schedule::Draws;
 use crate::reconcile::state::State;
 use crate::report::{milestones, notify};
 use crate::store::ledger::{Ledger, Source};
@@ -113,6 +114,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         boot_id,
         state,
         standing,
+        draws: Draws::new(machine::seed(&clock::boot_id()?)),
         limits: Limits::from(&config.deadlines),
         seen,
         publisher,

@@ -23,10 +23,10 @@ use crate::model::policy::{Policy, Settings};
 use crate::model::revision::Branch;
 use crate::model::system::BootId;
 use crate::pipeline::Stages;
-use crate::reconcile::backoff;
 use crate::reconcile::event::{Demand, Event, Look};
 use crate::reconcile::phase::Phase;
 use crate::reconcile::recover::{World, recover};
+use crate::reconcile::schedule::{self, Draws};
 use crate::reconcile::state::{Context, State, Step};
 use crate::reconcile::step::step;
 use crate::reconcile::unsaved::way_back;
@@ -54,6 +54,7 @@ pub(super) struct Core<S> {
     phase_entered: Instant,
     standing: Standing,
     looking: Looking,
+    draws: Draws,
     limits: Limits,
     seen: mpsc::UnboundedSender<Seen>,
     unsaved: Option<Unsaved>,
@@ -80,6 +81,7 @@ pub(super) struct Parts<S> {
     pub(super) boot_id: BootId,
     pub(super) state: State,
     pub(super) standing: Standing,
+    pub(super) draws: Draws,
     pub(super) limits: Limits,
     pub(super) seen: mpsc::UnboundedSender<Seen>,
     pub(super) publisher: Publisher,
@@ -89,6 +91,8 @@ impl<S: Stages> Core<S> {
     pub(super) fn new(parts: Parts<S>) -> Self {
         let shutdown = Shutdown::new(Arc::clone(&parts.stages));
         shutdown.leads(parts.state.reboot);
+        let mut draws = parts.draws;
+        let wait = schedule::first(parts.policy.poll_interval, draws.draw());
         Self {
             shutdown,
             stages: parts.stages,
@@ -101,7 +105,8 @@ impl<S: Stages> Core<S> {
             state: parts.state,
             phase_entered: Instant::now(),
             standing: parts.standing,
-            looking: Looking::new(Instant::now()),
+            looking: Looking::new(Instant::now() + wait),
+            draws,
             limits: parts.limits,
             seen: parts.seen,
             unsaved: None,
@@ -154,10 +159,11 @@ impl<S: Stages> Core<S> {
                 is_outdated,
             } => (head, observed, is_outdated),
         };
-        let wait = backoff::next_look(self.policy.poll_interval, random::bits());
-        let demand = self.looking.end(now, wait);
         self.standing.busy = None;
         self.standing.take_head(head, clock::now());
+        let failures = self.standing.failures();
+        let wait = schedule::next(self.policy.poll_interval, failures, self.draws.draw());
+        let demand = self.looking.end(now, wait);
         self.standing.observed = observed.clone();
         self.feed(Event::Looked(Look {
             head: self.standing.answered_head(),

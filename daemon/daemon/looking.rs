@@ -107,13 +107,13 @@ pub(super) struct Looking {
 }
 
 impl Looking {
-    /// The first look is due at once.
-    pub(super) fn new(now: Instant) -> Self {
+    /// The first look is due then, unless somebody asks for it.
+    pub(super) fn new(due_at: Instant) -> Self {
         Self {
             numbers: snapshot::Looks::default(),
             under_way: None,
             demanded_next: Demand::Time,
-            due_at: now,
+            due_at,
             is_owed: false,
             hanging: 0,
         }

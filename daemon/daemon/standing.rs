@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::CommitId;
 use crate::model::system::Observed;
 use crate::model::time::Now;
@@ -45,6 +45,8 @@ pub(super) struct Standing {
     pub(super) last_answer_at: Option<Timestamp>,
     /// Why it did not answer the last time, if so.
     pub(super) remote_failure: Option<Failure>,
+    /// How often in a row it failed.
+    failures: u32,
     /// Since when it does not answer.
     failing_since: Option<Now>,
     /// Why the ledger cannot be written, if so.
@@ -61,6 +63,7 @@ impl Standing {
             head: None,
             last_answer_at: None,
             remote_failure: None,
+            failures: 0,
             failing_since: None,
             unsaved: None,
         }
@@ -75,6 +78,7 @@ impl Standing {
                     let lasted = now.since_boot.saturating_sub(since.since_boot);
                     milestones::remote_reachable(&self.url, lasted);
                 }
+                self.failures = 0;
                 self.head = Some(head);
                 self.last_answer_at = Some(now.wall);
             }
@@ -82,10 +86,21 @@ impl Standing {
                 if before.as_ref().map(|before| before.code) != Some(failure.code) {
                     milestones::remote_unreachable(&self.url, &failure);
                 }
+                // A remote without the branch has answered: it is asked as often as ever.
+                self.failures = if failure.code == FailureCode::BranchMissing {
+                    0
+                } else {
+                    self.failures.saturating_add(1)
+                };
                 self.failing_since.get_or_insert(now);
                 self.remote_failure = Some(failure);
             }
         }
+    }
+
+    /// How often in a row the remote failed.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// The branch's commit, only if the remote answered the last time.

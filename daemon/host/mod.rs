@@ -5,6 +5,7 @@
 //! what a deployment is, or decide anything.
 
 pub mod clock;
+pub mod machine;
 pub mod random;
 pub mod environment;
 pub mod command;

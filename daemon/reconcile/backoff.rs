@@ -1,4 +1,4 @@
-//! When to look again, and when to try again.
+//! When to try a candidate again.
 //!
 //! In: intervals, counts and random bits. Out: durations and times. Must not:
 //! draw the random bits itself.
@@ -19,12 +19,6 @@ const MOST_DOUBLINGS: u32 = 16;
 fn fraction(duration: Duration, from: u64, to: u64, random: u64) -> Duration {
     let thousandths = from + random % (to - from + 1);
     duration.mul_f64(thousandths as f64 / 1000.0)
-}
-
-/// The time until the next look: half to one and a half of the interval, so
-/// that a thousand hosts do not ask at once.
-pub fn next_look(interval: Duration, random: u64) -> Duration {
-    fraction(interval, 500, 1500, random)
 }
 
 /// The next attempt after `attempts` failed ones in a row: doubling from the
@@ -56,16 +50,6 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a small number of seconds is a time")
-    }
-
-    #[test]
-    fn looks_are_spread_over_half_to_one_and_a_half_intervals() {
-        assert_eq!(next_look(MINUTE, 0), Duration::from_secs(30));
-        assert_eq!(next_look(MINUTE, 1000), Duration::from_secs(90));
-        for random in 0..5000 {
-            let wait = next_look(MINUTE, random);
-            assert!((30..=90).contains(&wait.as_secs()), "{wait:?}");
-        }
     }
 
     #[test]

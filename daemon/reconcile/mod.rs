@@ -15,6 +15,7 @@ pub mod step;
 pub mod recover;
 pub mod unsaved;
 pub mod backoff;
+pub mod schedule;
 pub mod condition;
 
 #[cfg(test)]

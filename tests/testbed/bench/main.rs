@@ -16,8 +16,12 @@
 )]
 mod testbed;
 
+#[path = "../../fleet/simulation.rs"]
+mod simulation;
+
 use std::time::Duration;
 
+use simulation::Course;
 use testbed::generation::Generation;
 use testbed::host::Host;
 use testbed::world::World;
@@ -29,6 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 const RUNS: usize = 51;
 
 fn main() {
+    fleet();
     let mut world = World::new();
     let host = world.boot();
     host.wait_for_status("the first look is over", DEADLINE, |status| {
@@ -59,6 +64,33 @@ fn main() {
     status(&host, "the daemon is stopped");
     host.run(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
     status(&host, "the bus is stopped, too");
+}
+
+/// What a server feels of a fleet, on the daemon's own schedule.
+fn fleet() {
+    println!(
+        "\n| hosts, one poll a minute | polls/s | after power-on: mean | peak | in the outage's last 10 min: mean | \
+         after it: peak | half of them back after | all |\n|---|---|---|---|---|---|---|---|"
+    );
+    for hosts in [1_000, 10_000] {
+        let course = Course::of(hosts);
+        let seen = course.run();
+        let (from, to) = course.outage;
+        let start = seen.load(Duration::ZERO, from);
+        let away = seen.load(to - Duration::from_secs(600), to);
+        let after = seen.load(to, course.end);
+        let minutes = |percent| seen.back_after(percent).as_secs_f64() / 60.0;
+        println!(
+            "| {hosts} | {:.1} | {:.1} | {} | {:.1} | {} | {:.0} min | {:.0} min |",
+            f64::from(hosts) / course.period.as_secs_f64(),
+            start.mean,
+            start.peak,
+            away.mean,
+            after.peak,
+            minutes(50),
+            minutes(100),
+        );
+    }
 }
 
 fn status(host: &Host, when: &str) {
