@@ -22,8 +22,8 @@ pub(super) struct Limits {
 }
 
 impl Default for Limits {
-    /// 16 MiB of refs are a quarter of a million; 1 KiB a second is what the
-    /// slowest modem had.
+    /// 16 MiB of refs are a quarter of a million. At 1 KiB a second no pack
+    /// worth fetching arrives before the daemon's deadline.
     fn default() -> Self {
         Self {
             refs: 16 << 20,

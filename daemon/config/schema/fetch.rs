@@ -18,7 +18,7 @@ const PACK: u64 = 512 << 20;
 /// Below it not even a small repository comes through.
 const PACKS: RangeInclusive<u64> = (1 << 20)..=(1 << 40);
 
-/// What a pack of that size needs, several times over.
+/// Plenty for an ordinary history; it was not measured against the largest pack.
 const MEMORY: u64 = 512 << 20;
 
 /// Below it the fetcher could not even start.
