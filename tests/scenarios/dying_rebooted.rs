@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::dying_host::{SOON, Scene};
 use crate::dying_story::{BOOT, BUILD, SELF_CHECK, Step, TEST};
+use crate::testbed::host::Host;
 
 /// How the host goes down.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +20,37 @@ enum Down {
 fn a_deployment_cut_off_by_a_shutdown_is_finished_after_it() {
     let mut scene = Scene::new();
     scene.undisturbed();
-    for step in [BUILD, SELF_CHECK, TEST, BOOT] {
+    for step in [BUILD, SELF_CHECK, TEST] {
         is_finished_after(&mut scene, &step, Down::Shutdown);
     }
     stays_deployed_over_a_reboot(&mut scene);
+}
+
+#[test]
+fn a_shutdown_waits_for_a_boot_entry_that_is_being_written() {
+    let mut scene = Scene::new();
+    scene.undisturbed();
+    scene.close(&BOOT);
+    let commit = scene.publish();
+    scene.wait_until_held(&BOOT);
+    let new = scene.host.running_system();
+    scene
+        .host
+        .run(&["systemctl", "--no-block", "poweroff"])
+        .must_succeed();
+    let stopping = |host: &Host| host.state() == "stopping";
+    scene
+        .host
+        .wait_until("the host is going down", SOON, stopping);
+    scene.open(&BOOT);
+    scene.host.power_off();
+    scene.host.start();
+    assert_eq!(
+        scene.host.booted_system(),
+        new,
+        "the entry that was written"
+    );
+    scene.deployed(&commit);
 }
 
 #[test]
@@ -37,7 +65,7 @@ ExecStop=sleep 2
     let mut scene = Scene::new();
     scene.late_unit = Some(LATE);
     scene.undisturbed();
-    for step in [BUILD, TEST, BOOT] {
+    for step in [BUILD, TEST] {
         is_finished_after(&mut scene, &step, Down::Shutdown);
     }
 }
