@@ -250,12 +250,14 @@ impl Steps {
             warn!(unit, %error, "step may still run and is left alone");
             return;
         }
+        // First, for a unit that is left is found by the next daemon, and its
+        // output alone is not.
+        capture::remove(step)
+            .unwrap_or_else(|error| warn!(unit, %error, "captured output cannot be removed"));
         if let Err(error) = self.systemd.stop_and_reset(&unit).await {
             // The next start of this step tries again.
             warn!(unit, %error, "step cannot be let go");
         }
-        capture::remove(step)
-            .unwrap_or_else(|error| warn!(unit, %error, "captured output cannot be removed"));
     }
 }
 
