@@ -129,6 +129,7 @@ fn a_reboot_that_led_there_is_no_rollback_and_is_not_repeated() {
         let step = rebooted(phase);
         assert_eq!(step.state.phase.name(), "rolling-back", "from {name}");
         assert_eq!(may_reboot(&step), Some(false), "from {name}");
+        assert_eq!(step.state.reboot, Reboot::LeadsAstray, "from {name}");
     }
     // Where the profile was another, it is put back first.
     let step = rebooted(Phase::Testing(activation(1)));

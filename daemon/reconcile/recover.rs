@@ -43,11 +43,11 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
         .deployment()
         .is_some_and(|deployment| deployment.boot_id != context.boot_id);
     let last = state.last.as_ref().map(|last| &last.deployment.boot_id);
-    if last.is_some_and(|last| *last != context.boot_id) {
+    let was_earlier = last.is_some_and(|last| *last != context.boot_id);
+    if was_earlier {
         // The reboot brought the system before back, and its units with it.
         state.known_broken.clear();
     }
-    let was_earlier = last.is_some_and(|last| *last != context.boot_id);
     if (rebooted || was_earlier) && world.observed.default_entry == DefaultEntry::Unchecked {
         // Nobody reads the entry; that the host came up is all there is.
         state.reboot = Reboot::LeadsBack;
@@ -60,6 +60,11 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
         state = after_reboot(state, phase, world, context);
     } else if world.verdict == Some(Verdict::RollBack) {
         state.phase = obeying(state.phase);
+    }
+    if let Phase::RollingBack { reboot, .. } = state.phase
+        && reboot == Reboot::LeadsAstray
+    {
+        state.reboot = Reboot::LeadsAstray;
     }
     let work = state.work().map(|(id, work)| Effect::Work(id, work));
     Step {
@@ -240,7 +245,6 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
                 Some(why) if observed.running.as_ref() == Some(&activation.system.toplevel) => {
                     let failure = guardian_fired().with_more(&why);
                     state.phase = back_from_its_entry(resumed(activation), failure);
-                    state.reboot = Reboot::LeadsAstray;
                     state
                 }
                 Some(why) => led_back(state, activation, guardian_fired().with_more(&why), context),
