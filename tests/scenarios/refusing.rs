@@ -111,12 +111,11 @@ fn refused<'a>(code: FailureCode, class: &'a str, ran: &'a [&'a str]) -> End<'a>
     }
 }
 
-/// What the way back runs.
-const WAY_BACK: [&str; 3] = [
-    "switch-to-configuration-test",
-    "pre-switch-check test",
-    "activate",
-];
+/// What the way back runs: without the old system's pre-switch check, which could veto it.
+const WAY_BACK: [&str; 2] = ["switch-to-configuration-test", "activate"];
+
+/// What putting the entry back runs: without it, too.
+const PUT_BACK: [&str; 2] = ["switch-to-configuration-boot", "boot-loader"];
 
 /// Everything that a deployment runs up to and with one of it, and then the way back.
 fn and_back(last: &str) -> Vec<&'static str> {

@@ -3,7 +3,7 @@
 
 use deploy_flake::model::failure::FailureCode;
 
-use super::{EVERYTHING, Scene, Settings, WAY_BACK, rolled_back, shows, up_to};
+use super::{EVERYTHING, PUT_BACK, Scene, Settings, WAY_BACK, rolled_back, shows, up_to};
 
 impl Scene {
     /// The operator has mended the host.
@@ -20,7 +20,7 @@ fn a_failing_boot_loader_leads_back_and_is_tried_again_when_an_operator_says_so(
     let good = scene.generation("good").with("bootLoader", loader);
     let commit = scene.publish(&good);
     // The old system's own program puts its entry back; then the running system goes back.
-    let ran = [&EVERYTHING[..], &EVERYTHING[6..], &WAY_BACK].concat();
+    let ran = [&EVERYTHING[..], &PUT_BACK, &WAY_BACK].concat();
     let end = rolled_back(FailureCode::BootLoaderFailed, &ran);
     shows(&scene.ends(&commit, &end), "no room on /boot");
     assert_eq!(scene.host.status()["condition"]["state"], "rolled-back");
