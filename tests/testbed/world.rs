@@ -26,6 +26,9 @@ use super::outside::Outside;
 /// How often a state is looked at that a scenario waits for.
 const POLL: Duration = Duration::from_millis(25);
 
+/// The same where a look itself takes its time.
+const LONGEST_POLL: Duration = Duration::from_millis(250);
+
 /// What a scenario's containers share.
 pub(crate) struct Ground {
     pub(crate) hub: Hub,
@@ -169,16 +172,23 @@ pub fn wait_until(description: &str, deadline: Duration, is_true: impl FnMut() -
     );
 }
 
+/// How long to wait after a look that took so long: looks that start programs on a host are not to take a quarter of the
+/// processors from those who are waited for.
+fn pause(look: Duration) -> Duration {
+    (look * 4).clamp(POLL, LONGEST_POLL)
+}
+
 /// Looks again and again; false when the deadline has passed.
 pub(crate) fn poll_until(deadline: Duration, mut is_true: impl FnMut() -> bool) -> bool {
     let give_up_at = Instant::now() + deadline;
     loop {
+        let began = Instant::now();
         if is_true() {
             return true;
         }
         if Instant::now() > give_up_at {
             return false;
         }
-        thread::sleep(POLL);
+        thread::sleep(pause(began.elapsed()));
     }
 }
