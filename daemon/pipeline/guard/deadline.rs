@@ -27,6 +27,10 @@ const LEAST_MARGIN: Duration = Duration::from_secs(10);
 /// The part of the sum that is added as margin.
 const MARGIN_PART: u32 = 10;
 
+/// How long a coming configuration may make each time, unless ours is long
+/// already: what it says is not confirmed, and may be what is wrong with it.
+const MOST_ASKED: Duration = Duration::from_secs(60 * 60);
+
 /// The times of the daemon that is coming: it watches by its own configuration.
 /// None: there is none, or nobody can tell; then no other daemon watches.
 pub(super) fn coming(root: &Path, candidate: &Toplevel) -> Option<Times> {
@@ -73,11 +77,16 @@ pub(super) fn guardian_deadline(
 /// The longer of each.
 fn longest(ours: Times, coming: Times) -> Times {
     Times {
-        activate: ours.activate.max(coming.activate),
-        probe: ours.probe.max(coming.probe),
-        probe_deadline: ours.probe_deadline.max(coming.probe_deadline),
-        confirm_window: ours.confirm_window.max(coming.confirm_window),
+        activate: longer(ours.activate, coming.activate),
+        probe: longer(ours.probe, coming.probe),
+        probe_deadline: longer(ours.probe_deadline, coming.probe_deadline),
+        confirm_window: longer(ours.confirm_window, coming.confirm_window),
     }
+}
+
+/// A commit may ask for more time, but not for a guardian that never comes.
+fn longer(ours: Duration, coming: Duration) -> Duration {
+    ours.max(coming.min(MOST_ASKED.max(ours * 4)))
 }
 
 #[cfg(test)]
@@ -160,6 +169,19 @@ mod tests {
             let found = guardian_deadline(&deadlines, &health, Some(longer));
             let added = seconds(added);
             assert_eq!(found, alone + added + added / 10, "{longer:?}");
+        }
+    }
+
+    #[test]
+    fn a_commit_cannot_put_the_guardian_off_for_ever() {
+        let (week, hour) = (seconds(7 * 24 * 3600), seconds(3600));
+        for (ours, coming, expected) in [
+            (seconds(60), week, hour),
+            (seconds(60), seconds(1800), seconds(1800)),
+            (hour, week, hour * 4),
+            (week, hour, week),
+        ] {
+            assert_eq!(longer(ours, coming), expected, "{ours:?} {coming:?}");
         }
     }
 
