@@ -132,7 +132,7 @@ impl Steps {
         }
     }
 
-    /// Lets go every unit of ours, but for the one to keep, those that still
+    /// Lets go every unit of ours, and what units that are gone left, but for the one to keep, those that still
     /// run for its deployment, and those in the middle of changing the system.
     ///
     /// All at once: the daemon is not ready before, and systemd does not wait
@@ -145,7 +145,9 @@ impl Steps {
     async fn sweep_one(&self, step: UnitStep, keep: Option<(&DeploymentId, UnitStep)>) {
         match self.systemd.unit(&step.unit()).await {
             Ok(Some(found)) if !is_kept(step, &found, keep) => self.let_go(step).await,
-            Ok(_kept_or_none) => {}
+            Ok(Some(_kept)) => {}
+            // A daemon that was killed here had stopped the unit only.
+            Ok(None) => remove_output(step),
             Err(error) => warn!(unit = step.unit(), %error, "step cannot be swept"),
         }
     }
@@ -250,15 +252,19 @@ impl Steps {
             warn!(unit, %error, "step may still run and is left alone");
             return;
         }
-        // First, for a unit that is left is found by the next daemon, and its
-        // output alone is not.
-        capture::remove(step)
-            .unwrap_or_else(|error| warn!(unit, %error, "captured output cannot be removed"));
         if let Err(error) = self.systemd.stop_and_reset(&unit).await {
             // The next start of this step tries again.
             warn!(unit, %error, "step cannot be let go");
         }
+        // Not before: a unit that is still starting would make it anew.
+        remove_output(step);
     }
+}
+
+fn remove_output(step: UnitStep) {
+    capture::remove(step).unwrap_or_else(
+        |error| warn!(unit = step.unit(), %error, "captured output cannot be removed"),
+    );
 }
 
 /// Whether the unit is this deployment's, and its result can still be had.
