@@ -5,7 +5,7 @@
 //! that went in. It is made in a container without a network, by `prepare`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +37,10 @@ const SERVICE: &str = "nixos-module/service.nix";
 
 /// Where `prepare` finds the first generation's flake and leaves what it found out.
 const FIRST: &str = "opt/mini/first";
+
+/// What systemd runs at each boot and reload to find units; only that of `/etc/fstab` would find any here.
+const GENERATORS: &str = "lib/systemd/system-generators";
+const GENERATOR: &str = "systemd-fstab-generator";
 
 const DEADLINE: Duration = Duration::from_secs(180);
 
@@ -110,6 +114,7 @@ fn key(host: &str) -> String {
     parts.push(cache::switch_to_configuration().hash.clone());
     parts.push(cache::hash_file(&policy()));
     parts.push(source("lighttpd.conf"));
+    parts.push(GENERATOR.to_owned());
     parts.push(host.to_owned());
     let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
     cache::hash(&parts)
@@ -165,10 +170,23 @@ fn fill(root: &Path, host: &str) {
         0o644,
     );
 
+    mask_generators(root);
+
     let first = root.join(FIRST);
     fs::create_dir_all(first.join("hosts")).expect("the overlay can be written");
     for (name, text) in flake_sources().chain([("hosts/host.json".into(), host.into())]) {
         fs::write(first.join(name), text).expect("the overlay can be written");
+    }
+}
+
+fn mask_generators(root: &Path) {
+    let masks = root.join("usr/local").join(GENERATORS);
+    fs::create_dir_all(&masks).expect("the overlay can be written");
+    let all = fs::read_dir(root.join("usr").join(GENERATORS)).expect("systemd is there");
+    for name in all.flatten().map(|entry| entry.file_name()) {
+        if name != GENERATOR {
+            symlink("/dev/null", masks.join(name)).expect("the overlay can be written");
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use super::outside::Outside;
 const POLL: Duration = Duration::from_millis(25);
 
 /// The same where a look itself takes its time.
-const LONGEST_POLL: Duration = Duration::from_millis(250);
+const LONGEST_POLL: Duration = Duration::from_millis(600);
 
 /// What a scenario's containers share.
 pub(crate) struct Ground {
@@ -172,10 +172,10 @@ pub fn wait_until(description: &str, deadline: Duration, is_true: impl FnMut() -
     );
 }
 
-/// How long to wait after a look that took so long: looks that start programs on a host are not to take a quarter of the
+/// How long to wait after a look that took so long: looks that start programs on a host are not to take the
 /// processors from those who are waited for.
 fn pause(look: Duration) -> Duration {
-    (look * 4).clamp(POLL, LONGEST_POLL)
+    (look * 8).clamp(POLL, LONGEST_POLL)
 }
 
 /// Looks again and again; false when the deadline has passed.
