@@ -25,7 +25,7 @@ pub use self::mistakes::{Mistake, Mistakes, Warning};
 
 use crate::fetcher::wire::RemoteAddress;
 use crate::model::policy::{
-    BootLoader, Deadlines, FetchLimits, Guards, Health, OnFailedRollback, Policy, Settings,
+    BootLoader, Deadlines, FetchLimits, Guards, Health, OnFailedRollback, Policy, Settings, Trust,
 };
 use crate::model::system::Configuration;
 
@@ -49,6 +49,8 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// How much of a remote's is taken.
     pub fetch: FetchLimits,
+    /// What a commit has to show before anything of it is evaluated.
+    pub trust: Trust,
     /// What counts as healthy.
     pub health: Health,
     /// What is looked at before anything is activated, besides health.

@@ -227,6 +227,10 @@ fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
             milestones::retry_asked(&allowed);
             reply.send(core.trigger(Demand::Retry { allowed }))
         }
+        Request::Allow { commit, reply } => {
+            milestones::allow_asked(&commit);
+            reply.send(core.allow(commit))
+        }
     };
 }
 

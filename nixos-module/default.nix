@@ -249,6 +249,11 @@ in
 
     environment.systemPackages = [ cfg.package ];
     environment.etc."deploy-flake/config.toml".source = configFile;
+
+    # What is left of the last confirmed commit when the ledger is lost.
+    environment.etc."deploy-flake/revision" = lib.mkIf (config.system.configurationRevision != null) {
+      text = config.system.configurationRevision;
+    };
     services.dbus.packages = [ busPolicy ];
 
     users.users.${fetchUser} = {

@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{check_config, daemon, fetcher, guardian, probe, retry, status, trigger};
+use super::{allow, check_config, daemon, fetcher, guardian, probe, retry, status, trigger};
 
 /// Keeps a NixOS host equal to what its git remote asks for.
 ///
@@ -53,6 +53,8 @@ pub enum Command {
     /// up waiting, 7 the daemon is not running, 8 the way back failed and the
     /// host needs a human, 255 ssh failed.
     Retry(retry::Arguments),
+    /// Has the daemon follow a commit once that it refuses (root only).
+    Allow(allow::Arguments),
     /// Shows what runs, what is wanted, and what is going on or why nothing is.
     ///
     /// For everybody, at once, also while the daemon is stopped or busy.
@@ -81,6 +83,7 @@ impl Command {
             Self::CheckConfig(_)
             | Self::Trigger(_)
             | Self::Retry(_)
+            | Self::Allow(_)
             | Self::Status(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,

@@ -80,6 +80,9 @@ fn far_arguments(arguments: &How, call: &Call) -> Vec<String> {
         let words_of = |guard: &Guard| ["--allow".to_owned(), guard.name().to_owned()];
         words.extend(allowed.iter().flat_map(words_of));
     }
+    if let Call::Allow { commit } = call {
+        words.push(commit.to_string());
+    }
     if arguments.wait {
         words.push("--wait".to_owned());
     }
@@ -95,6 +98,7 @@ fn verb(call: &Call) -> &'static str {
     match call {
         Call::Trigger => "trigger",
         Call::Retry { .. } => "retry",
+        Call::Allow { .. } => "allow",
     }
 }
 
@@ -121,6 +125,7 @@ fn asked(call: &Call, look: u64) -> Event<'_> {
     match call {
         Call::Trigger => Event::Triggered { look },
         Call::Retry { allowed } => Event::Retried { look, allowed },
+        Call::Allow { commit } => Event::Allowed { look, commit },
     }
 }
 
@@ -294,7 +299,9 @@ fn not_called(error: CallError, call: &Call) -> Failure {
 fn hint_denied(call: &Call) -> &'static str {
     match call {
         Call::Trigger => "Call it as root, or join the group deploy-flake and log in again.",
-        Call::Retry { .. } => "Call it as root: it sets aside what keeps this host safe.",
+        Call::Retry { .. } | Call::Allow { .. } => {
+            "Call it as root: it sets aside what keeps this host safe."
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::output::Output;
 use super::text::{absolute, wrap};
 use crate::model::policy::Guard;
+use crate::model::revision::CommitId;
 use crate::model::text::{LINE_LIMIT, lines, one_line};
 use crate::report::words;
 use crate::store::snapshot::{Last, Phase, Snapshot};
@@ -36,6 +37,13 @@ pub(super) enum Event<'a> {
         look: u64,
         /// What the system may lack.
         allowed: &'a BTreeSet<Guard>,
+    },
+    /// The daemon has been told to follow a commit once.
+    Allowed {
+        /// The number of the look.
+        look: u64,
+        /// Which commit.
+        commit: &'a CommitId,
     },
     /// A phase began.
     Phase {
@@ -73,6 +81,11 @@ impl Event<'_> {
         match self {
             Self::Triggered { look } => format!("the daemon looks at its remote (look {look})"),
             Self::Retried { look, allowed } => retried(*look, allowed),
+            Self::Allowed { look, commit } => {
+                format!(
+                    "the daemon may follow {commit} once, and looks at its remote (look {look})"
+                )
+            }
             Self::Restarted { look } => {
                 format!("the daemon was restarted, and looks again (look {look})")
             }

@@ -16,6 +16,7 @@ mod check_config;
 mod ask;
 mod trigger;
 mod retry;
+mod allow;
 mod ssh;
 mod follow;
 mod events;
@@ -32,6 +33,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Retry(arguments) => retry::run(&arguments),
+        Command::Allow(arguments) => allow::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),

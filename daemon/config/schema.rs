@@ -9,6 +9,7 @@ mod guards;
 mod health;
 mod deadlines;
 mod fetch;
+mod trust;
 
 pub(super) use deadlines::{DEFAULT_ACTIVATE, DEFAULT_PROBE};
 pub(super) use health::{DEFAULT_CONFIRM_WINDOW, DEFAULT_PROBE_DEADLINE};
@@ -56,22 +57,24 @@ fn refuse_syntax(error: &toml::de::Error, collector: &mut Collector<'_>) {
 
 /// In which table a key belongs, for one that stands in another.
 fn belongs(key: &str) -> Option<String> {
-    let table = match key {
-        "url" | "branch" | "poll_interval" => "[[remote]]",
-        "import_from_derivation" => "[evaluate]",
-        "confirm_window" | "probe_deadline" | "ignore_units" | "require_units" | "on_unhealthy" => {
-            "[health]"
-        }
-        "command" | "deadline" => "[[probe]]",
-        "allow" => "[guards]",
-        "store" => "[reserve]",
-        "pack" | "memory" => "[fetch]",
-        "configuration" | "mode" | "drift" | "on_reboot_required" | "on_failed_rollback"
-        | "boot_loader" | "pre_activate_check" | "machine_id" => {
-            "the top of the file, above the first table"
-        }
-        _ => return None,
-    };
+    let table =
+        match key {
+            "url" | "branch" | "poll_interval" => "[[remote]]",
+            "import_from_derivation" => "[evaluate]",
+            "confirm_window" | "probe_deadline" | "ignore_units" | "require_units"
+            | "on_unhealthy" => "[health]",
+            "command" | "deadline" => "[[probe]]",
+            "allow" => "[guards]",
+            "store" => "[reserve]",
+            "pack" | "memory" => "[fetch]",
+            "require" | "force_push" | "introduction" | "allowed_signers" | "keyrings"
+            | "revoked" => "[trust]",
+            "configuration" | "mode" | "drift" | "on_reboot_required" | "on_failed_rollback"
+            | "boot_loader" | "pre_activate_check" | "machine_id" => {
+                "the top of the file, above the first table"
+            }
+            _ => return None,
+        };
     Some(table.to_owned())
 }
 
@@ -89,6 +92,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
     let health = health::health(&mut top, collector);
     let deadlines = deadlines::deadlines(&mut top, collector);
     let fetch = fetch::limits(&mut top, collector);
+    let trust = trust::trust(&mut top, collector);
     top.finish(belongs, collector);
     let remote = remote?;
     Some(Config {
@@ -101,6 +105,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
         remote,
         deadlines,
         fetch,
+        trust,
         health,
         guards,
         on_failed_rollback,

@@ -180,7 +180,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 config.toml:1:1: drfit: unknown key
   expected: one of configuration, mode, drift, on_reboot_required, boot_loader, \
 pre_activate_check, on_failed_rollback, machine_id, guards, reserve, remote, evaluate, health, \
-probe, deadlines, fetch
+probe, deadlines, fetch, trust
   found:    \"drfit\"
   to do:    Write drift, if that is what was meant.
 config.toml:2:8: mode: not one of the choices

@@ -20,7 +20,7 @@ use crate::host::{clock, random};
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
 use crate::model::policy::{Policy, Settings};
-use crate::model::revision::Branch;
+use crate::model::revision::{Branch, CommitId};
 use crate::model::system::BootId;
 use crate::pipeline::Stages;
 use crate::reconcile::event::{Demand, Event, Look};
@@ -195,6 +195,13 @@ impl<S: Stages> Core<S> {
         number
     }
 
+    /// Root lets this commit be followed once, whatever was confirmed before;
+    /// returns the number of the look that will answer.
+    pub(super) fn allow(&mut self, commit: CommitId) -> u64 {
+        self.feed(Event::Allowed(commit));
+        self.trigger(Demand::Look)
+    }
+
     /// Whether a look may begin: not while the host is touched.
     pub(super) fn may_look(&self) -> bool {
         let untouched = self.state.phase == Phase::Resting || self.state.phase.is_preparing();
@@ -218,9 +225,11 @@ impl<S: Stages> Core<S> {
         let stages = Arc::clone(&self.stages);
         let seen = self.seen.clone();
         let limits = self.limits;
+        let confirmed = self.state.confirmed();
         tokio::spawn(async move {
             let observe = async { (stages.observe().await, stages.is_outdated().await) };
-            let result = look(limits, stages.ready(), stages.poll(), observe).await;
+            let poll = stages.poll(&confirmed);
+            let result = look(limits, stages.ready(), poll, observe).await;
             // Only a daemon that is going away has dropped the receiver.
             let _ = seen.send(result);
         });

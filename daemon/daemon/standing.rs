@@ -82,6 +82,16 @@ impl Standing {
                 self.head = Some(head);
                 self.last_answer_at = Some(now.wall);
             }
+            Err(failure) if failure.code.is_of_offer() => {
+                if before.as_ref() != Some(&failure) {
+                    milestones::offer_refused(&self.url, &failure);
+                }
+                // It has answered, and is asked as often as ever.
+                self.failing_since = None;
+                self.failures = 0;
+                self.last_answer_at = Some(now.wall);
+                self.remote_failure = Some(failure);
+            }
             Err(failure) => {
                 if before.as_ref().map(|before| before.code) != Some(failure.code) {
                     milestones::remote_unreachable(&self.url, &failure);

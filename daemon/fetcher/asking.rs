@@ -36,6 +36,7 @@ pub fn ask(remote: &RemoteAddress) -> Result<CommitId, String> {
             remote.branch
         )),
         Answer::Failed { message, .. } => Err(message),
+        Answer::Lineage { .. } => Err("the answer belongs to another question".to_owned()),
     }
 }
 

@@ -17,6 +17,7 @@ mod session;
 mod mirror;
 mod bloat;
 mod complete;
+mod lineage;
 mod limits;
 mod trouble;
 #[cfg(test)]

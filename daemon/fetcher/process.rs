@@ -95,6 +95,9 @@ fn respond(fetcher: &mut Fetcher, line: &[u8]) -> Answer {
         }) => fetcher
             .fetch(&remote, &commit, pack_limit)
             .unwrap_or_else(|trouble| trouble.answer(&remote.url)),
+        Ok(Request::Lineage { tip, base, first }) => fetcher
+            .lineage(&tip, base.as_ref(), first)
+            .unwrap_or_else(|trouble| trouble.answer("")),
         Err(error) => Trouble::new(Problem::Protocol, error.to_string()).answer(""),
     }
 }

@@ -16,6 +16,7 @@ use crate::fetcher::bloat::Packs;
 use crate::fetcher::complete::{self, Scope};
 use crate::fetcher::exchange::{self, Ended};
 use crate::fetcher::limits::Limits;
+use crate::fetcher::lineage::Lineage;
 use crate::fetcher::meter::Meter;
 use crate::fetcher::mirror::Mirror;
 use crate::fetcher::session::{self, Session, commit_id, no_credentials};
@@ -28,6 +29,7 @@ pub(super) struct Fetcher {
     mirror: Mirror,
     session: Option<Session>,
     limits: Limits,
+    lineage: Option<Lineage>,
     is_stuck: bool,
 }
 
@@ -38,6 +40,7 @@ impl Fetcher {
             mirror,
             session: None,
             limits: Limits::default(),
+            lineage: None,
             is_stuck: false,
         }
     }
@@ -67,6 +70,25 @@ impl Fetcher {
         self.ask(remote, move |meter| {
             Session::connect(&repository, &url, meter)
         })
+    }
+
+    /// The commits that show whether the tip follows the base, from the `first`
+    /// one on.
+    pub(super) fn lineage(
+        &mut self,
+        tip: &CommitId,
+        base: Option<&CommitId>,
+        first: usize,
+    ) -> Result<Answer, Trouble> {
+        let repository = self.mirror.open()?;
+        let kept = self.lineage.take();
+        let lineage = match kept.filter(|kept| first > 0 && kept.is_of(tip, base)) {
+            Some(kept) => kept,
+            None => Lineage::list(&repository, tip, base)?,
+        };
+        let page = lineage.page(&repository, first);
+        self.lineage = Some(lineage);
+        page
     }
 
     /// Brings the commit into the mirror.
@@ -124,7 +146,10 @@ impl Fetcher {
         match self.watch(move |meter| wanted.receive(&fresh, meter))? {
             Answer::Fetched { .. } => self.mirror.take_fresh(),
             // It is gone again; the next look tells.
-            Answer::Head { .. } | Answer::BranchMissing | Answer::Failed { .. } => Ok(()),
+            Answer::Head { .. }
+            | Answer::BranchMissing
+            | Answer::Lineage { .. }
+            | Answer::Failed { .. } => Ok(()),
         }
     }
 

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::revision::{Branch, CommitId};
 
 /// The longest line either side reads, in bytes.
-pub const LINE_LIMIT: usize = 64 * 1024;
+///
+/// The longest answer is one commit object of 1 MiB, after a page of others.
+pub const LINE_LIMIT: usize = 5 << 20;
 
 /// What the daemon asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,16 @@ pub enum Request {
         commit: CommitId,
         /// How many bytes of pack are taken.
         pack_limit: u64,
+    },
+    /// Which commits show whether the tip follows the base, and who signed
+    /// them? Both are in the mirror, or the base is not.
+    Lineage {
+        /// The commit that is to be judged.
+        tip: CommitId,
+        /// What it has to follow.
+        base: Option<CommitId>,
+        /// The first of them that was not sent yet.
+        first: usize,
     },
 }
 
@@ -80,6 +92,13 @@ pub enum Answer {
     Fetched {
         /// The commit.
         commit: CommitId,
+    },
+    /// The commits that were asked for, or the next of them.
+    Lineage {
+        /// The objects in hexadecimal digits, without git's header.
+        objects: Vec<String>,
+        /// Which is the first of the next page, if there is one.
+        next: Option<usize>,
     },
     /// It did not work.
     Failed {

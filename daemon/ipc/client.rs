@@ -10,6 +10,7 @@ use zbus::{Connection, DBusError as _, fdo};
 
 use super::NAME;
 use crate::model::policy::Guard;
+use crate::model::revision::CommitId;
 
 /// How long the bus and the daemon have to answer. The daemon's loop answers
 /// at once, whatever is going on.
@@ -24,6 +25,11 @@ pub enum Call {
     Retry {
         /// What its system may lack.
         allowed: BTreeSet<Guard>,
+    },
+    /// To follow this commit once, whatever was confirmed before.
+    Allow {
+        /// Which.
+        commit: CommitId,
     },
 }
 
@@ -55,6 +61,7 @@ pub enum CallError {
 trait Control {
     fn trigger(&self) -> zbus::Result<u64>;
     fn retry(&self, allowed: &[&str]) -> zbus::Result<u64>;
+    fn allow(&self, commit: &str) -> zbus::Result<u64>;
 }
 
 /// Calls the daemon; returns the number of the look that will answer.
@@ -74,6 +81,7 @@ async fn on_bus(call: &Call) -> Result<u64, CallError> {
             let names: Vec<_> = allowed.iter().map(|guard| guard.name()).collect();
             control.retry(&names).await
         }
+        Call::Allow { commit } => control.allow(commit.as_str()).await,
     };
     number.map_err(refused)
 }

@@ -17,6 +17,7 @@ use zbus::{Connection, interface};
 use super::caller::{self, Caller, Right};
 use super::{NAME, PATH};
 use crate::model::policy::Guard;
+use crate::model::revision::CommitId;
 
 /// What a caller asks of the daemon's loop.
 #[derive(Debug)]
@@ -30,6 +31,13 @@ pub enum Request {
     Retry {
         /// What its system may lack.
         allowed: BTreeSet<Guard>,
+        /// Takes the number of the look that will answer.
+        reply: oneshot::Sender<u64>,
+    },
+    /// Follow this commit once, whatever was confirmed before.
+    Allow {
+        /// Which.
+        commit: CommitId,
         /// Takes the number of the look that will answer.
         reply: oneshot::Sender<u64>,
     },
@@ -145,6 +153,21 @@ impl Control {
         authorize(&header, connection, Right::Administer).await?;
         let allowed = guards(&allowed)?;
         self.ask(|reply| Request::Retry { allowed, reply }).await
+    }
+
+    /// Lets this commit be followed once, though it does not follow what was
+    /// confirmed last, or is not signed. Returns the number of the look that
+    /// answers.
+    async fn allow(
+        &self,
+        commit: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        authorize(&header, connection, Right::Administer).await?;
+        let commit = CommitId::try_from(commit)
+            .map_err(|malformed| fdo::Error::InvalidArgs(malformed.to_string()))?;
+        self.ask(|reply| Request::Allow { commit, reply }).await
     }
 
     /// The daemon's version.

@@ -83,6 +83,22 @@ failure_codes! {
     FetchFailed = "fetch-failed", Transient;
     /// What the remote sent is damaged, or lacks what belongs to the commit.
     PackDamaged = "pack-damaged", Transient;
+    /// The commit is older than the one that was confirmed last.
+    Downgrade = "downgrade", Deterministic;
+    /// The commit does not descend from the one that was confirmed last.
+    Diverged = "diverged", Deterministic;
+    /// The commit does not descend from the introduction.
+    NotIntroduced = "not-introduced", Deterministic;
+    /// A commit that has to be signed is not.
+    CommitUnsigned = "commit-unsigned", Deterministic;
+    /// A commit that has to be signed is not by a key that may.
+    CommitUntrusted = "commit-untrusted", Deterministic;
+    /// Commits that the verdict depends on are not there.
+    HistoryIncomplete = "history-incomplete", Transient;
+    /// More commits than are looked at.
+    HistoryTooLong = "history-too-long", Deterministic;
+    /// The files of keys cannot be read, or were refused.
+    KeysUnusable = "keys-unusable", Host;
     /// The commit could not be imported into the evaluation's repository.
     ImportFailed = "import-failed", Transient;
     /// The commit holds no `flake.nix`.
@@ -178,6 +194,22 @@ failure_codes! {
 }
 
 impl FailureCode {
+    /// Whether the remote answered, and what it offers is not followed, or
+    /// cannot be judged.
+    pub fn is_of_offer(self) -> bool {
+        matches!(
+            self,
+            Self::Downgrade
+                | Self::Diverged
+                | Self::NotIntroduced
+                | Self::CommitUnsigned
+                | Self::CommitUntrusted
+                | Self::HistoryIncomplete
+                | Self::HistoryTooLong
+                | Self::KeysUnusable
+        )
+    }
+
     /// Whether it is the remote's own, or the network's between: nothing that
     /// a system of this host could be blamed for.
     pub fn is_of_remote(self) -> bool {

@@ -5,9 +5,12 @@
 //! pipeline. Must not: know about files or TOML.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::revision::CommitId;
 
 /// What to do when the host, at rest, is not what it was brought to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +100,50 @@ pub struct FetchLimits {
     pub pack: u64,
     /// How many bytes of memory the fetcher may use.
     pub memory: u64,
+}
+
+/// What a commit has to show before anything of it is evaluated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Who has to have signed what.
+    pub require: Require,
+    /// What becomes of a commit that does not follow the last confirmed one.
+    pub force_push: ForcePush,
+    /// The commit that everything has to descend from.
+    pub introduction: Option<CommitId>,
+    /// The file of SSH keys (ssh-keygen(1), section ALLOWED SIGNERS).
+    pub allowed_signers: Option<PathBuf>,
+    /// Files of OpenPGP keys, armored.
+    pub keyrings: Vec<PathBuf>,
+    /// The file of keys that are never believed again.
+    pub revoked: Option<PathBuf>,
+}
+
+/// Which commits have to be signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Require {
+    /// None: whoever can push is trusted.
+    #[default]
+    Nothing,
+    /// The tip of the branch.
+    Tip,
+    /// Those on the way from the tip by first parents.
+    FirstParent,
+    /// All above the last confirmed one, on both sides of merges.
+    EveryCommit,
+}
+
+/// What becomes of a commit that is older than the last confirmed one, or
+/// beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForcePush {
+    /// It is refused until an operator allows it.
+    #[default]
+    Refuse,
+    /// It is followed if it is signed by a trusted key.
+    IfSigned,
+    /// It is followed.
+    Allow,
 }
 
 /// A command of the operator's own that says whether the host is well.

@@ -52,6 +52,15 @@ impl fmt::Display for CommitId {
     }
 }
 
+/// What a host knows of its own commits when it asks the remote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The floor: the commit that was confirmed last.
+    pub floor: Option<CommitId>,
+    /// What root allowed once, whatever the floor is.
+    pub allowed: Option<CommitId>,
+}
+
 /// A branch name as git accepts it, without `refs/heads/`.
 ///
 /// Stricter than `git check-ref-format`: only what is safe in a URL, a

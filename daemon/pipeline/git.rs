@@ -12,6 +12,7 @@
 
 mod conversation;
 mod look;
+mod lineage;
 mod failure;
 
 use std::os::fd::OwnedFd;

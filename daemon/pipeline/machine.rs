@@ -12,6 +12,7 @@ use super::confirm::Watched;
 use super::git::Remote;
 use super::guard::Guard;
 use super::health::HostView;
+use super::judge::Judge;
 use super::replace::{self, Origin};
 use super::step::Steps;
 use super::{Stages, activate, boot, build, check, confirm, guard, health, observe, probe};
@@ -23,7 +24,7 @@ use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::{Baseline, Reachability};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback};
-use crate::model::revision::{Candidate, CommitId};
+use crate::model::revision::{Candidate, CommitId, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
@@ -40,6 +41,7 @@ pub struct Machine {
     systemd: Systemd,
     steps: Steps,
     remote: Remote,
+    judge: Judge,
     address: RemoteAddress,
     configuration: Configuration,
     deadlines: Deadlines,
@@ -76,6 +78,7 @@ impl Machine {
             steps: Steps::new(systemd.clone(), programs),
             systemd,
             remote,
+            judge: Judge::new(config.trust.clone(), Path::new(ROOT)),
             address: config.remote.address.clone(),
             configuration,
             deadlines: config.deadlines.clone(),
@@ -119,8 +122,10 @@ impl Machine {
 }
 
 impl Stages for Machine {
-    async fn poll(&self) -> Result<CommitId, Failure> {
-        self.remote.poll().await
+    async fn poll(&self, confirmed: &Confirmed) -> Result<CommitId, Failure> {
+        let commit = self.remote.poll().await?;
+        self.judge.judge(&self.remote, &commit, confirmed).await?;
+        Ok(commit)
     }
 
     async fn observe(&self) -> Observed {

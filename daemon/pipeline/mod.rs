@@ -24,6 +24,8 @@ pub(crate) mod replace;
 pub(crate) mod confirm;
 pub(crate) mod boot;
 pub mod git;
+mod floor;
+mod judge;
 pub mod build;
 pub mod machine;
 
@@ -31,7 +33,7 @@ use crate::host::systemd::ShutdownLock;
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::Failure;
 use crate::model::health::Baseline;
-use crate::model::revision::{Candidate, CommitId};
+use crate::model::revision::{Candidate, CommitId, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
@@ -42,8 +44,10 @@ use crate::reconcile::permission::BootPermission;
 
 /// The seam between decisions and the machine.
 pub trait Stages: Send + Sync + 'static {
-    /// Asks the remote which commit the branch is, and brings it into the mirror.
-    fn poll(&self) -> impl Future<Output = Result<CommitId, Failure>> + Send;
+    /// Asks the remote which commit the branch is, brings it into the mirror,
+    /// and judges whether it may be followed.
+    fn poll(&self, confirmed: &Confirmed)
+    -> impl Future<Output = Result<CommitId, Failure>> + Send;
 
     /// Reads what the host is.
     fn observe(&self) -> impl Future<Output = Observed> + Send;

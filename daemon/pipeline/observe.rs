@@ -30,10 +30,7 @@ const LINK_LIMIT: usize = 8;
 pub(crate) async fn observe(root: &Path, entry: &Reader, boot_id: BootId) -> Observed {
     let links = {
         let root = root.to_owned();
-        move || {
-            let booted = toplevel_behind(&root, Path::new(BOOTED));
-            (running(&root), booted, profile(&root))
-        }
+        move || (running(&root), booted(&root), profile(&root))
     };
     // A disk that is slow must not hold up the loop.
     let links = tokio::task::spawn_blocking(links).await;
@@ -51,6 +48,11 @@ pub(crate) async fn observe(root: &Path, entry: &Reader, boot_id: BootId) -> Obs
 /// Reads which system was activated last.
 pub(crate) fn running(root: &Path) -> Option<Toplevel> {
     toplevel_behind(root, Path::new(RUNNING))
+}
+
+/// Reads which system this boot started.
+pub(crate) fn booted(root: &Path) -> Option<Toplevel> {
+    toplevel_behind(root, Path::new(BOOTED))
 }
 
 /// Reads the current generation of the profile `system`.

@@ -92,6 +92,8 @@ pub fn condition(state: &State, surroundings: &Surroundings<'_>) -> Condition {
     }
     let standing = at_rest(state, surroundings.observed);
     match (standing, surroundings.remote) {
+        // Whatever became of the commit before: this one needs somebody.
+        (_, Some(offer)) if offer.code.is_of_offer() => Condition::Refused(offer.clone()),
         (Some(Condition::Converged) | None, Some(remote)) => {
             Condition::RemoteUnreachable(remote.clone())
         }

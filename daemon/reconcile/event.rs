@@ -20,6 +20,8 @@ use crate::model::system::{Derivation, Observed, Toplevel};
 pub enum Event {
     /// Somebody looked at remote and host.
     Looked(Look),
+    /// Root lets a commit be followed once.
+    Allowed(CommitId),
     /// An effect came to its end.
     Completed {
         /// The deployment that the effect was for.

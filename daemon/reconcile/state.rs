@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::effect::{Effect, Work};
 use super::phase::{Phase, Reboot};
 use super::quarantine::Quarantine;
-use crate::model::deployment::{Deployment, DeploymentId, Finished, Resolved};
+use crate::model::deployment::{Deployment, DeploymentId, Finished, Outcome, Resolved};
 use crate::model::failure::FailureCode;
 use crate::model::policy::{Policy, Settings};
+use crate::model::revision::{CommitId, Confirmed};
 use crate::model::stage::{Arming, Forgiven, Rollback};
 use crate::model::system::{BootId, Observed};
 use crate::model::time::Now;
@@ -39,6 +40,12 @@ pub struct State {
     /// back, until it is read back as what runs.
     #[serde(default)]
     pub reboot: Reboot,
+    /// The commit that was confirmed last: the next one has to follow it.
+    #[serde(default)]
+    pub floor: Option<CommitId>,
+    /// What root allowed to be followed once, whatever the floor is.
+    #[serde(default)]
+    pub allowed: Option<CommitId>,
 }
 
 /// When to try again, and how often it was tried already.
@@ -82,6 +89,21 @@ pub struct Step {
 }
 
 impl State {
+    /// What the next commit is judged by.
+    pub fn confirmed(&self) -> Confirmed {
+        Confirmed {
+            floor: self.floor.clone().or_else(|| self.confirmed_last()),
+            allowed: self.allowed.clone(),
+        }
+    }
+
+    /// For ledgers of versions that had no floor.
+    fn confirmed_last(&self) -> Option<CommitId> {
+        let last = self.last.as_ref()?;
+        let is_confirmed = matches!(last.outcome, Outcome::Deployed | Outcome::Unchanged);
+        is_confirmed.then(|| last.deployment.candidate.commit().clone())
+    }
+
     /// Takes what the host is now: a default entry that starts what runs leads
     /// nobody astray, whoever repaired it.
     pub(super) fn learn_entry(&mut self, observed: &Observed) {

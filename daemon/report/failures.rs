@@ -73,6 +73,38 @@ pub fn entry(code: FailureCode) -> Entry {
             "0d76e69101073e5f20205f3c7dc801e4",
             "what the remote sent is damaged or incomplete",
         ),
+        FailureCode::Downgrade => (
+            "1111e649e02547cdbc21b22de7f27015",
+            "the commit is older than the one that was confirmed last, and is refused",
+        ),
+        FailureCode::Diverged => (
+            "0a223d9a300c4bbe8e324ee64b6c5083",
+            "the commit does not follow the one that was confirmed last, and is refused",
+        ),
+        FailureCode::NotIntroduced => (
+            "36a840a86457419295d7fc00ec47b03c",
+            "the commit does not descend from the introduction, and is refused",
+        ),
+        FailureCode::CommitUnsigned => (
+            "781ec23363694c26992c14193936c1b2",
+            "the commit is not signed, and is refused",
+        ),
+        FailureCode::CommitUntrusted => (
+            "dc0a32fde3ee4944bf3fbb41c2722168",
+            "the commit is not signed by a trusted key, and is refused",
+        ),
+        FailureCode::HistoryIncomplete => (
+            "9ace072f740d4fd3bfa03e1aa161a267",
+            "commits that the verdict depends on are missing",
+        ),
+        FailureCode::HistoryTooLong => (
+            "f4b16fc97d8b4b589b3ed87fcf7f37df",
+            "there are more commits to be looked at than are",
+        ),
+        FailureCode::KeysUnusable => (
+            "bb435746a41b447e9ccfb6a51ebbd759",
+            "the keys that commits are verified with cannot be used",
+        ),
         FailureCode::ImportFailed => (
             "3cbda9bd9045367659dc8d744b43ecbb",
             "the commit could not be imported for evaluation",

@@ -86,6 +86,8 @@ message_ids! {
     QUARANTINED = "0f602f6f2bef4816a65589310a266dbf";
     /// An operator wants what failed tried once more.
     RETRY_ASKED = "8362e5f571c443309bed0ae379940162";
+    /// Root lets a commit be followed once.
+    ALLOW_ASKED = "d87af487b84f464e9fc816197f30341f";
     /// Another daemon goes on with the deployment that brought it.
     DAEMON_REPLACED = "9760eb40be8e4875a94c08ac03a15204";
     /// The running system asks for another daemon than this one.

@@ -183,6 +183,11 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
                 )
             }),
         ),
+        // The one that it is about stands in the cause.
+        ConditionState::Refused if is_offer(facts.failure) => (
+            format!("The host was not touched; what the branch points to is refused: {cause}."),
+            hint,
+        ),
         ConditionState::Refused => (
             format!("The host was not touched; {target} was refused: {cause}."),
             hint,
@@ -258,6 +263,10 @@ fn is_led_back(outcome: Option<OutcomeName>) -> bool {
 }
 
 /// Whether somebody else touched the host, and the deployment may not have.
+fn is_offer(failure: Option<&Failure>) -> bool {
+    failure.is_some_and(|failure| failure.code.is_of_offer())
+}
+
 fn is_overridden(failure: Option<&Failure>) -> bool {
     failure.is_some_and(|failure| failure.code == FailureCode::Overridden)
 }

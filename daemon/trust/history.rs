@@ -31,6 +31,8 @@ pub struct History {
 /// Which of the commits above the floor have to be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
+    /// None: only the ancestry is judged.
+    Nothing,
     /// All, on both sides of every merge.
     EveryCommit,
     /// Those on the way from the tip by first parents. A signed merge vouches
@@ -211,6 +213,7 @@ impl History {
         let first = self.get(question.tip)?;
         let mut wanted = vec![first];
         match question.demand {
+            Demand::Nothing => return Ok(Vec::new()),
             Demand::Tip => {}
             Demand::FirstParent => {
                 let mut next = first.parents.first();

@@ -36,6 +36,7 @@ mod enduring_commit;
 mod enduring_full_disks;
 mod enduring_lost_ledgers;
 mod following;
+mod trusting;
 mod racing;
 mod probing;
 mod losing;

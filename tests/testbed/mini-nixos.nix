@@ -137,7 +137,10 @@ let
 
   ## Files of /etc, written by the builder from its environment
 
-  files = { hostname = name + "\n"; } // reachable.etc // daemonFiles // etc // listToAttrs (map (unit: {
+  # As the module has it.
+  ownRevision = if revision == null then { } else { "deploy-flake/revision" = revision; };
+
+  files = { hostname = name + "\n"; } // reachable.etc // daemonFiles // ownRevision // etc // listToAttrs (map (unit: {
     name = "systemd/system/${unit}";
     value = allUnits.${unit};
   }) (attrNames allUnits));

@@ -47,7 +47,7 @@ impl LookError {
 fn code(asked: Asked) -> FailureCode {
     match asked {
         Asked::Poll => FailureCode::RemoteUnreachable,
-        Asked::Fetch => FailureCode::FetchFailed,
+        Asked::Fetch | Asked::Lineage => FailureCode::FetchFailed,
     }
 }
 
@@ -92,6 +92,11 @@ fn late(asked: Asked, url: &str, deadline: Duration) -> Failure {
         Asked::Fetch => (
             FailureCode::RemoteTooSlow,
             "did not send its commits",
+            "fetch",
+        ),
+        Asked::Lineage => (
+            FailureCode::FetchFailed,
+            "has a history that was not read",
             "fetch",
         ),
     };

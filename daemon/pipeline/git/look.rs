@@ -60,6 +60,8 @@ pub(super) enum Asked {
     Poll,
     /// To bring it.
     Fetch,
+    /// What shows whether it may be followed.
+    Lineage,
 }
 
 impl Look<'_> {
@@ -108,7 +110,9 @@ impl Look<'_> {
             Ok(Answer::Head { commit }) => Ok(commit),
             Ok(Answer::BranchMissing) => Err(LookError::BranchMissing),
             Ok(Answer::Failed { problem, message }) => Err(LookError::Failed(problem, message)),
-            Ok(Answer::Fetched { .. }) => Err(LookError::Unexpected(Asked::Poll)),
+            Ok(Answer::Fetched { .. } | Answer::Lineage { .. }) => {
+                Err(LookError::Unexpected(Asked::Poll))
+            }
             Err(Broken::Ended) => Err(LookError::EndedBeforePoll),
             Err(broken) => Err(LookError::Broken(Asked::Poll, broken)),
         }
@@ -127,7 +131,7 @@ impl Look<'_> {
             Ok(Answer::Fetched { commit: brought }) if brought == *commit => Ok(brought),
             Ok(Answer::BranchMissing) => Err(LookError::BranchMissing),
             Ok(Answer::Failed { problem, message }) => Err(LookError::Failed(problem, message)),
-            Ok(Answer::Fetched { .. } | Answer::Head { .. }) => {
+            Ok(Answer::Fetched { .. } | Answer::Head { .. } | Answer::Lineage { .. }) => {
                 Err(LookError::Unexpected(Asked::Fetch))
             }
             Err(broken) => Err(LookError::Broken(Asked::Fetch, broken)),

@@ -26,6 +26,7 @@ pub(in super::super) fn finish(
     let outcome = unless_hungry(&state, &deployment, outcome);
     if matches!(outcome, Outcome::Deployed | Outcome::Unchanged) {
         state.known_broken.clear();
+        state.floor = Some(deployment.candidate.commit().clone());
     }
     if let Some(toplevel) = &toplevel {
         let now = context.now.wall;

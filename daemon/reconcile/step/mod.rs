@@ -27,6 +27,14 @@ use crate::model::deployment::DeploymentId;
 pub fn step(state: State, event: Event, context: &Context<'_>) -> Step {
     match event {
         Event::Looked(look) => resting::looked(state, &look, context),
+        Event::Allowed(commit) => Step {
+            state: State {
+                allowed: Some(commit),
+                ..state
+            },
+            effects: Vec::new(),
+            stale: false,
+        },
         Event::Completed { deployment, report } => completed(state, &deployment, report, context),
     }
 }

@@ -54,6 +54,7 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
             if let Some(last) = &mut state.last {
                 last.outcome = Outcome::Deployed;
                 last.finished = context.now;
+                state.floor = Some(last.deployment.candidate.commit().clone());
                 if let Some(toplevel) = &last.toplevel {
                     state.quarantine.lift(toplevel);
                 }
@@ -73,6 +74,7 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
                 deployment.cause = Cause::Operator;
                 deployment.allowed.clone_from(allowed);
             }
+            use_up(&mut state, &deployment);
             let phase = first_phase(&state, deployment);
             enter(state, phase, None)
         }
@@ -93,7 +95,7 @@ fn take_over(
     };
     let abandon = unit.map(|unit| Effect::Abandon(old.id.clone(), unit));
     let superseded_before = old.superseded_before + 1;
-    let ended = finish(state, old, None, Outcome::Superseded, abandon, context);
+    let mut ended = finish(state, old, None, Outcome::Superseded, abandon, context);
     let deployment = deployment(
         candidate,
         Cause::NewCommit,
@@ -101,10 +103,18 @@ fn take_over(
         superseded_before,
         context,
     );
+    use_up(&mut ended.state, &deployment);
     let phase = first_phase(&ended.state, deployment);
     let mut next = enter(ended.state, phase, None);
     next.effects.splice(0..0, ended.effects);
     next
+}
+
+/// What root allowed was for one deployment.
+fn use_up(state: &mut State, deployment: &Deployment) {
+    if state.allowed.as_ref() == Some(deployment.candidate.commit()) {
+        state.allowed = None;
+    }
 }
 
 fn deployment(

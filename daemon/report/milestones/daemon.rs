@@ -9,10 +9,10 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::{
-    CONFIGURATION_PROBLEM, DAEMON_GIVES_WAY, DAEMON_READY, DAEMON_REPLACED, DAEMON_STOPPING,
-    DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS, REMOTE_REACHABLE, REPORTS_LOST,
-    RESUMED, RETRY_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, failures,
-    milliseconds,
+    ALLOW_ASKED, CONFIGURATION_PROBLEM, DAEMON_GIVES_WAY, DAEMON_READY, DAEMON_REPLACED,
+    DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS, REMOTE_REACHABLE,
+    REPORTS_LOST, RESUMED, RETRY_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED,
+    SHUTDOWN_NOT_INHIBITED, failures, milliseconds,
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
@@ -114,6 +114,15 @@ pub fn retry_asked(allowed: &BTreeSet<Guard>) {
     );
 }
 
+/// Root lets a commit be followed once.
+pub fn allow_asked(commit: &CommitId) {
+    info!(
+        message_id = ALLOW_ASKED,
+        df_commit = %commit,
+        "an operator lets a commit be followed once"
+    );
+}
+
 /// A deployment goes on after the daemon was restarted.
 pub fn resumed(id: &DeploymentId, commit: &CommitId, phase: &str) {
     info!(
@@ -170,6 +179,24 @@ pub fn remote_unreachable(url: &str, failure: &Failure) {
         df_class = failure.class.as_str(),
         df_message = failure.message,
         df_detail = failure.detail,
+        "{message}"
+    );
+}
+
+/// What the remote offers is not followed.
+pub fn offer_refused(url: &str, failure: &Failure) {
+    let Entry {
+        message_id,
+        message,
+    } = failures::entry(failure.code);
+    error!(
+        message_id,
+        df_url = url,
+        df_failure = failure.code.as_str(),
+        df_class = failure.class.as_str(),
+        df_message = failure.message,
+        df_detail = failure.detail,
+        df_hint = failure.hint,
         "{message}"
     );
 }

@@ -1,0 +1,239 @@
+//! Whether what the remote offers may be followed at all: before anything of
+//! it is imported or evaluated.
+//!
+//! In: the branch's commit, what was confirmed last, the operator's demands and
+//! the files of keys. Out: nothing, or the one reason why not. Must not:
+//! believe the fetcher beyond the bytes it brings, or start anything.
+
+mod keys;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use self::keys::KeyFiles;
+use super::floor;
+use super::git::Remote;
+use crate::host::clock;
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::policy::{ForcePush, Require, Trust};
+use crate::model::revision::{CommitId, Confirmed};
+use crate::trust::history::{Accepted, Demand, History, Question, Refused};
+use crate::trust::keys::Signer;
+
+/// How long a verdict is remembered: keys end without anybody's doing.
+const MEMORY: Duration = Duration::from_secs(10 * 60);
+
+/// The demands, and what was found out by them.
+pub(crate) struct Judge {
+    trust: Trust,
+    root: PathBuf,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    /// With the time since boot at which it was given.
+    verdict: Option<(Case, Duration, Result<(), Failure>)>,
+    /// A commit that was shown to descend from the introduction.
+    introduced: Option<CommitId>,
+}
+
+/// What a verdict depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Case {
+    tip: CommitId,
+    floors: Vec<CommitId>,
+    keys: KeyFiles,
+}
+
+impl Judge {
+    /// A judge who has seen nothing yet. `root` is where the host's files are.
+    pub(crate) fn new(trust: Trust, root: &Path) -> Self {
+        Self {
+            trust,
+            root: root.to_owned(),
+            memory: Mutex::default(),
+        }
+    }
+
+    /// Judges what the branch points to; it is in the mirror.
+    ///
+    /// May be dropped at any time; the next call judges anew.
+    pub(crate) async fn judge(
+        &self,
+        remote: &Remote,
+        tip: &CommitId,
+        confirmed: &Confirmed,
+    ) -> Result<(), Failure> {
+        let floors = self.floors(confirmed);
+        let is_confirmed = !floors.is_empty() && floors.iter().all(|floor| floor == tip);
+        if is_confirmed || confirmed.allowed.as_ref() == Some(tip) || self.demands_nothing() {
+            return Ok(());
+        }
+        let case = Case {
+            tip: tip.clone(),
+            floors,
+            keys: self.keys()?,
+        };
+        if let Some(verdict) = self.remembered(&case) {
+            return verdict;
+        }
+        let verdict = self.examine(remote, &case).await;
+        if verdict
+            .as_ref()
+            .map_or_else(|failure| failure.code.is_of_offer(), |()| true)
+        {
+            self.remember(case, verdict.clone());
+        }
+        verdict
+    }
+
+    /// What the tip has to follow. The ledger knows it; where it was lost, the
+    /// systems that are here do, if they were built with their revision.
+    fn floors(&self, confirmed: &Confirmed) -> Vec<CommitId> {
+        match &confirmed.floor {
+            Some(floor) => vec![floor.clone()],
+            None => floor::embedded(&self.root),
+        }
+    }
+
+    fn demands_nothing(&self) -> bool {
+        self.trust.require == Require::Nothing
+            && self.trust.force_push == ForcePush::Allow
+            && self.trust.introduction.is_none()
+    }
+
+    fn keys(&self) -> Result<KeyFiles, Failure> {
+        let needs_none =
+            self.trust.require == Require::Nothing && self.trust.force_push != ForcePush::IfSigned;
+        if needs_none {
+            return Ok(KeyFiles::default());
+        }
+        KeyFiles::read(&self.trust, &self.root)
+    }
+
+    fn remembered(&self, case: &Case) -> Option<Result<(), Failure>> {
+        let memory = self.memory.lock().ok()?;
+        let (known, since, verdict) = memory.verdict.as_ref()?;
+        let age = clock::now().since_boot.saturating_sub(*since);
+        (known == case && age < MEMORY).then(|| verdict.clone())
+    }
+
+    fn remember(&self, case: Case, verdict: Result<(), Failure>) {
+        if let Ok(mut memory) = self.memory.lock() {
+            if verdict.is_ok() && self.trust.introduction.is_some() {
+                memory.introduced = Some(case.tip.clone());
+            }
+            memory.verdict = Some((case, clock::now().since_boot, verdict));
+        }
+    }
+
+    async fn examine(&self, remote: &Remote, case: &Case) -> Result<(), Failure> {
+        if case.floors.is_empty() {
+            return self.follows(remote, case, None).await;
+        }
+        for floor in &case.floors {
+            self.follows(remote, case, Some(floor)).await?;
+        }
+        Ok(())
+    }
+
+    async fn follows(
+        &self,
+        remote: &Remote,
+        case: &Case,
+        floor: Option<&CommitId>,
+    ) -> Result<(), Failure> {
+        let demand = demand(self.trust.require);
+        let refused = match self.verdict(remote, case, floor, demand).await? {
+            Ok(_accepted) => return Ok(()),
+            Err(refused) => refused,
+        };
+        let is_forced = matches!(
+            refused,
+            Refused::Downgrade { .. } | Refused::Diverged { .. }
+        );
+        let instead = match self.trust.force_push {
+            _ if !is_forced || floor.is_none() => None,
+            ForcePush::Refuse => None,
+            ForcePush::IfSigned if demand == Demand::Nothing => Some(Demand::Tip),
+            ForcePush::IfSigned | ForcePush::Allow => Some(demand),
+        };
+        let Some(demand) = instead else {
+            return Err(words::failure(&refused));
+        };
+        let verdict = self.verdict(remote, case, None, demand).await?;
+        verdict
+            .map(drop)
+            .map_err(|refused| words::failure(&refused))
+    }
+
+    /// Asks for the commits that the verdict depends on, and judges them.
+    async fn verdict(
+        &self,
+        remote: &Remote,
+        case: &Case,
+        floor: Option<&CommitId>,
+        demand: Demand,
+    ) -> Result<Result<Accepted, Refused>, Failure> {
+        let introduction = self.introduction(floor);
+        let base = floor.or(introduction.as_ref());
+        let mut history = remote.lineage(History::default(), &case.tip, base).await?;
+        let follows = Question {
+            tip: &case.tip,
+            floor,
+            introduction: None,
+            demand: Demand::Nothing,
+        };
+        if let (Some(_), Err(refused)) = (floor, history.judge(follows, nobody)) {
+            return Ok(Err(refused));
+        }
+        if let (Some(floor), Some(introduction)) = (floor, &introduction) {
+            history = remote.lineage(history, floor, Some(introduction)).await?;
+        }
+        let (tip, floor) = (case.tip.clone(), floor.cloned());
+        let keys = Arc::new(case.keys.parse(&self.trust)?);
+        let now = clock::now().wall;
+        // A thousand signatures take a while.
+        let judged = tokio::task::spawn_blocking(move || {
+            let question = Question {
+                tip: &tip,
+                floor: floor.as_ref(),
+                introduction: introduction.as_ref(),
+                demand,
+            };
+            history.judge(question, |commit| keys.verify(commit, now))
+        });
+        judged.await.map_err(|error| {
+            Failure::new(
+                FailureCode::StepFailed,
+                format!("commits could not be judged: {error}"),
+                "It is tried again. If this repeats, it is a defect: please report it.",
+            )
+        })
+    }
+
+    /// The introduction, unless the floor is known to descend from it.
+    fn introduction(&self, floor: Option<&CommitId>) -> Option<CommitId> {
+        let memory = self.memory.lock().ok();
+        let introduced = memory.and_then(|memory| memory.introduced.clone());
+        let is_known = floor.is_some() && introduced.as_ref() == floor;
+        self.trust.introduction.clone().filter(|_| !is_known)
+    }
+}
+
+fn demand(require: Require) -> Demand {
+    match require {
+        Require::Nothing => Demand::Nothing,
+        Require::Tip => Demand::Tip,
+        Require::FirstParent => Demand::FirstParent,
+        Require::EveryCommit => Demand::EveryCommit,
+    }
+}
+
+/// Where only the ancestry is asked for, nobody is asked who signed.
+fn nobody(_: &crate::trust::commit::Commit) -> Result<Signer, crate::trust::Untrusted> {
+    Err(crate::trust::Untrusted::Unsigned)
+}
