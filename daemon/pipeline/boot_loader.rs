@@ -11,6 +11,7 @@
 mod systemd_boot;
 mod grub;
 mod extlinux;
+mod mounts;
 mod patient;
 #[cfg(test)]
 mod tree;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::patient::Reader;
 
+use super::observe::{profile, running};
 use crate::model::policy::BootLoader;
 use crate::model::system::{DefaultEntry, StorePath, Toplevel};
 
@@ -26,8 +28,16 @@ use crate::model::system::{DefaultEntry, StorePath, Toplevel};
 /// without its period.
 type Reading = Result<Toplevel, String>;
 
-/// Reads which toplevel the default entry starts.
+/// Reads which toplevel the default entry starts. It cannot be read where the
+/// system that runs, or the one that the profile names, has its boot loader's
+/// files on something that is not mounted.
 pub(crate) fn default_entry(root: &Path, boot_loader: BootLoader) -> DefaultEntry {
+    let profile = profile(root).map(|profile| profile.toplevel);
+    for system in running(root).into_iter().chain(profile) {
+        if let Err(reason) = mounted(root, boot_loader, &system) {
+            return DefaultEntry::Unreadable(reason);
+        }
+    }
     let reading = match boot_loader {
         BootLoader::Auto => the_only_one(root),
         BootLoader::SystemdBoot => systemd_boot::default_entry(root),
@@ -38,6 +48,17 @@ pub(crate) fn default_entry(root: &Path, boot_loader: BootLoader) -> DefaultEntr
     match reading {
         Ok(toplevel) => DefaultEntry::Toplevel(toplevel),
         Err(reason) => DefaultEntry::Unreadable(reason),
+    }
+}
+
+/// Refuses where the system has its boot loader's files on something that is
+/// not mounted; not where there is no boot loader.
+fn mounted(root: &Path, boot_loader: BootLoader, system: &Toplevel) -> Result<(), String> {
+    match boot_loader {
+        BootLoader::None => Ok(()),
+        BootLoader::Auto | BootLoader::SystemdBoot | BootLoader::Grub | BootLoader::Extlinux => {
+            mounts::must_be_mounted(root, system)
+        }
     }
 }
 

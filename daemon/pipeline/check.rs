@@ -21,6 +21,7 @@ use tracing::warn;
 use self::closure::{PreActivateCheck, inhibitors, knows_no_check, pre_activate_check};
 use self::guards::{Guarding, guard};
 use super::activate::LOCK_HELD;
+use super::boot_loader::Reader;
 use super::health::{HostView, counted, list, unreadable};
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 use super::{lock, room};
@@ -58,6 +59,8 @@ pub(crate) struct Inspecting<'a> {
     pub(crate) remote: &'a RemoteAddress,
     /// Which boot loader is going to be written to.
     pub(crate) boot_loader: BootLoader,
+    /// Who looks at where its files are.
+    pub(crate) boot_entry: &'a Reader,
     /// How long to wait for the switch lock.
     pub(crate) lock: Duration,
 }
@@ -73,6 +76,8 @@ pub(crate) async fn inspect(
     healthy(view, &inspecting.forgiven.broken, inspecting.health).await?;
     required::active_before(view, inspecting.health, &inspecting.forgiven.broken).await?;
     closure::switchable(view.root, &system.toplevel)?;
+    let mounted = inspecting.boot_entry.mounted(view.root, &system.toplevel);
+    mounted.await.map_err(not_mounted)?;
     readable(&observed.default_entry)?;
     guard(Guarding {
         root: view.root,
@@ -170,6 +175,17 @@ fn health_verdict(state: &SystemState, failed: &BTreeSet<String>) -> Result<(), 
             ))
         }
     }
+}
+
+/// What is written would not be what the boot loader reads, and would be read
+/// back all the same.
+fn not_mounted(reason: String) -> Failure {
+    Failure::new(
+        FailureCode::BootLoaderUnreadable,
+        reason,
+        "Nothing was changed. Mount it (`mount` with that path), or take it out of fileSystems if \
+         this host boots from elsewhere; it is tried again by itself.",
+    )
 }
 
 /// Without it, nobody could tell afterwards whether a reboot starts the system.

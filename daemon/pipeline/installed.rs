@@ -133,6 +133,22 @@ fn sshd_config(command: &str) -> Option<PathBuf> {
     words.get(option + 1).map(PathBuf::from)
 }
 
+/// Where the closure's own mount units mount something.
+pub(crate) fn mount_points(root: &Path, toplevel: &Toplevel) -> Vec<String> {
+    let Some(units) = units(root, toplevel) else {
+        return Vec::new();
+    };
+    let entries = fs::read_dir(below(root, &units)).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter(|name| name.ends_with(".mount"))
+        .filter_map(|unit| {
+            let texts = unit_texts(root, toplevel, &unit)?;
+            values(texts.iter().map(String::as_str), "Mount", "Where").pop()
+        })
+        .collect()
+}
+
 /// Whether anything in the closure starts the unit.
 pub(crate) fn is_wanted(root: &Path, toplevel: &Toplevel, unit: &str) -> bool {
     let Some(units) = units(root, toplevel) else {

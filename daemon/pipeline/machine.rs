@@ -222,6 +222,7 @@ impl Stages for Machine {
             guards: &self.guards,
             remote: &self.address,
             boot_loader: self.boot_loader,
+            boot_entry: &self.boot_entry,
             lock: self.deadlines.lock,
         };
         let observed = self.observe().await;

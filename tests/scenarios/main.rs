@@ -29,6 +29,7 @@ mod replacing;
 mod quarantining;
 mod overriding;
 mod astray;
+mod unmounted;
 mod enduring;
 mod enduring_fault;
 mod enduring_arming;

@@ -1,6 +1,7 @@
 //! Reading the default entry where the boot partition may never answer.
 //!
-//! In: the root directory. Out: a [`DefaultEntry`], in bounded time. Must not:
+//! In: the root directory. Out: a [`DefaultEntry`], or whether a system's boot
+//! partition is mounted, in bounded time. Must not:
 //! hold up whoever asks, or keep more than one thread at a read that hangs.
 //!
 //! An automount whose disk is gone, or a disk that dies, answers no read, and
@@ -14,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::default_entry;
+use super::{default_entry, mounted};
 use crate::model::policy::BootLoader;
-use crate::model::system::DefaultEntry;
+use crate::model::system::{DefaultEntry, Toplevel};
 
 /// Enough for a disk that was asleep. Less than the new system's daemon is given
 /// to be there, which looks once before it is.
@@ -43,24 +44,41 @@ impl Reader {
 
     /// Reads the default entry; what does not answer is unreadable.
     pub(crate) async fn default_entry(&self, root: &Path) -> DefaultEntry {
+        let (root, boot_loader) = (root.to_owned(), self.boot_loader);
+        let read = self.read(move || default_entry(&root, boot_loader));
+        read.await.unwrap_or_else(DefaultEntry::Unreadable)
+    }
+
+    /// Whether everything is mounted that the system mounts for its boot
+    /// loader; or what is not, as a sentence without its period.
+    pub(crate) async fn mounted(&self, root: &Path, system: &Toplevel) -> Result<(), String> {
+        let (root, boot_loader, system) = (root.to_owned(), self.boot_loader, system.clone());
+        let read = self.read(move || mounted(&root, boot_loader, &system));
+        read.await?
+    }
+
+    /// Reads, or says that nobody answers.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
         let seconds = self.patience.as_secs();
         let silent = || format!("the boot partition did not answer within {seconds} s");
         // Cancel-safe: a thread that reads on gives its place back at its end.
-        let read = timeout(self.patience, self.read(root)).await;
-        read.unwrap_or_else(|_elapsed| DefaultEntry::Unreadable(silent()))
+        let read = timeout(self.patience, self.read_apart(read)).await;
+        read.map_err(|_elapsed| silent())
     }
 
-    async fn read(&self, root: &Path) -> DefaultEntry {
+    async fn read_apart<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
         let place = Arc::clone(&self.place).acquire_owned().await;
         let place = place.expect("nobody closes it");
-        let (root, boot_loader) = (root.to_owned(), self.boot_loader);
         let read = move || {
-            let entry = default_entry(&root, boot_loader);
+            let found = read();
             drop(place);
-            entry
+            found
         };
-        let entry = tokio::task::spawn_blocking(read).await;
-        entry.expect("reading files does not panic, and nobody cancels it")
+        let found = tokio::task::spawn_blocking(read).await;
+        found.expect("reading files does not panic, and nobody cancels it")
     }
 }
 
