@@ -6,13 +6,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use deploy_flake::cli;
 use deploy_flake::cli::arguments::Arguments;
 use deploy_flake::report::journal::{self, Environment};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of(std::env::args_os().collect());
     let is_service = arguments.command.is_service();
     let _reporting = is_service.then(|| journal::install(&environment()));
     match cli::run(arguments) {

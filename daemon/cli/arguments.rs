@@ -2,6 +2,9 @@
 //!
 //! In: words. Out: what they ask for. Must not: do anything.
 
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use super::{allow, check_config, daemon, fetcher, guardian, probe, retry, status, trigger};
@@ -72,6 +75,32 @@ pub enum Command {
     /// as one line of JSON; the daemon runs it.
     #[command(hide = true)]
     Probe(probe::Arguments),
+}
+
+impl Arguments {
+    /// Reads the command line; what nobody understands ends the process.
+    pub fn of(words: Vec<OsString>) -> Self {
+        Self::read(words).unwrap_or_else(|error| error.exit())
+    }
+
+    /// A guardian leaves out options that it does not know: a newer daemon may
+    /// start an older one, and on the way back it is too late to refuse.
+    pub(super) fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let refused = match Self::try_parse_from(&words) {
+            Ok(arguments) => return Ok(arguments),
+            Err(error) => error,
+        };
+        let is_guardian = words.get(1).is_some_and(|word| word == "guardian");
+        if !is_guardian || refused.kind() != ErrorKind::UnknownArgument {
+            return Err(refused);
+        }
+        let (known, unknown) = guardian::sorted(words);
+        let mut arguments = Self::try_parse_from(known)?;
+        if let Command::Guardian(guardian) = &mut arguments.command {
+            guardian.unknown = unknown;
+        }
+        Ok(arguments)
+    }
 }
 
 impl Command {

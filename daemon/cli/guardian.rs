@@ -3,11 +3,12 @@
 //! In: orders. Out: an exit code; the rest is in the journal and in its record.
 //! Must not: be started by anybody but systemd, as the daemon armed it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::Args;
+use clap::{Args, Command};
 
 use super::exit::Exit;
 use super::failure::Failure;
@@ -45,6 +46,9 @@ pub struct Arguments {
     /// Seconds between one kind of reboot and a harder one.
     #[arg(long, hide = true, value_name = "SECONDS", default_value_t = REBOOT_PATIENCE.as_secs())]
     reboot_patience: u64,
+    /// What an older guardian than its daemon does not understand.
+    #[arg(skip)]
+    pub(super) unknown: Vec<String>,
 }
 
 impl Arguments {
@@ -63,6 +67,7 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    guardian::leave_out(&arguments.unknown);
     match guardian::run(&arguments.orders()) {
         Ending::Obeyed | Ending::Over | Ending::Came(_) => Ok(Exit::Success),
         Ending::StillHere => Err(Failure::new(
@@ -70,6 +75,34 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             anyhow!("the host cannot be rebooted"),
         )),
     }
+}
+
+/// The words that are understood, and those that are not: unknown options with
+/// their values, and what belongs to none. The program and the subcommand come
+/// first, and every option of this one has a value.
+pub(super) fn sorted(words: Vec<OsString>) -> (Vec<OsString>, Vec<String>) {
+    let command = Arguments::augment_args(Command::new("guardian"));
+    let is_known = |word: &str| {
+        let name = word.split_once('=').map_or(word, |(name, _value)| name);
+        let name = name.strip_prefix("--");
+        name.is_some() && command.get_arguments().any(|it| it.get_long() == name)
+    };
+    let mut words = words.into_iter();
+    let mut known: Vec<OsString> = words.by_ref().take(2).collect();
+    let mut unknown = Vec::new();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy().into_owned();
+        if !is_known(&text) {
+            // The value of such an option follows as another such word.
+            unknown.push(text);
+            continue;
+        }
+        known.push(word);
+        if !text.contains('=') {
+            known.extend(words.next());
+        }
+    }
+    (known, unknown)
 }
 
 fn commit(word: &str) -> Result<CommitId, String> {
@@ -87,13 +120,12 @@ mod tests {
 
     use clap::Parser as _;
 
-    use super::super::arguments::{Arguments as All, Command};
+    use super::super::arguments::{Arguments as All, Command as Asked};
     use super::*;
 
-    #[test]
-    fn orders_survive_the_command_line() {
+    fn orders() -> Orders {
         let path = |name: &str| format!("/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-{name}");
-        let orders = Orders {
+        Orders {
             deployment: DeploymentId("0123456789abcdef".to_owned()),
             commit: commit(&"a".repeat(40)).expect("a commit"),
             previous: toplevel(&path("old")).expect("a store path"),
@@ -102,13 +134,55 @@ mod tests {
             on_failure: OnFailedRollback::Stay,
             plan: PathBuf::from("/run/deploy-flake/private/plan.json"),
             reboot_patience: Duration::from_secs(2),
-        };
+        }
+    }
+
+    #[test]
+    fn orders_survive_the_command_line() {
+        let orders = orders();
         let command = orders.command(Path::new("/nix/store/y/bin/deploy-flake"));
         let parsed = All::try_parse_from(&command).expect("our own words");
-        let Command::Guardian(arguments) = parsed.command else {
+        let Asked::Guardian(arguments) = parsed.command else {
             panic!("another command: {parsed:?}");
         };
         assert_eq!(arguments.orders(), orders);
+    }
+
+    #[test]
+    fn a_guardian_leaves_out_what_only_a_newer_one_knows() {
+        let orders = orders();
+        let command = orders.command(Path::new("/nix/store/y/bin/deploy-flake"));
+        let end = command.len();
+        for (at, added, unknown) in [
+            (2, &["--later", "1"][..], &["--later", "1"][..]),
+            (end, &["--later", "1"], &["--later", "1"]),
+            (2, &["--later=1"], &["--later=1"]),
+            (4, &["--later"], &["--later"]),
+            (end, &["--later"], &["--later"]),
+            (2, &["--later", "-1", "x"], &["--later", "-1", "x"]),
+        ] {
+            let mut words = command.clone();
+            words.splice(at..at, added.iter().map(|&word| word.to_owned()));
+            let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+            let read = All::read(words).expect("enough is known");
+            let Asked::Guardian(arguments) = read.command else {
+                panic!("another command: {read:?}");
+            };
+            assert_eq!(arguments.orders(), orders, "{added:?} at {at}");
+            assert_eq!(arguments.unknown, unknown, "{added:?} at {at}");
+        }
+    }
+
+    #[test]
+    fn a_guardian_needs_what_it_cannot_do_without_and_others_refuse_what_is_unknown() {
+        for line in [
+            "deploy-flake guardian --later 1",
+            "deploy-flake status --later 1",
+            "deploy-flake guardian",
+        ] {
+            let words = line.split(' ').map(OsString::from).collect();
+            assert!(All::read(words).is_err(), "{line}");
+        }
     }
 
     #[test]

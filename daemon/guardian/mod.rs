@@ -23,3 +23,13 @@ mod reboot;
 mod record;
 
 pub use ladder::{Ending, run};
+
+/// Says which words of its command line a guardian does not know, and goes on.
+pub fn leave_out(unknown: &[String]) {
+    if !unknown.is_empty() {
+        say::say(&format!(
+            "left out, for this guardian does not know it: {}",
+            unknown.join(" ")
+        ));
+    }
+}

@@ -202,3 +202,43 @@ fn a_guardian_that_is_killed_on_the_way_is_started_again() {
     is_well(&host, &system);
     assert_eq!(record(&host)["wanted_by"], "daemon");
 }
+
+/// A newer daemon may start an older guardian with words that it does not know.
+#[test]
+fn a_guardian_acts_though_it_does_not_know_all_of_its_command_line() {
+    let world = World::starting_with(generation("first", "true"));
+    let host = world.boot();
+    let system = settled(&host);
+    let candidate = host.build(&generation("second", "true again"));
+    let switch = format!("{candidate}/bin/switch-to-configuration");
+    host.run(&[&switch, "test"]).must_succeed();
+    assert_eq!(host.running_system(), candidate);
+    let commit = "0".repeat(40);
+    let guardian = [
+        "systemd-run",
+        "--wait",
+        "--unit=deploy-flake-guardian.service",
+        "deploy-flake",
+        "guardian",
+        "--not-known-yet",
+        "1",
+        "--deployment=0123456789abcdef",
+        "--commit",
+        &commit,
+        "--previous",
+        &system,
+        "--candidate",
+        &candidate,
+        "--systemctl=/usr/bin/systemctl",
+        "--on-failure=stay",
+        "--plan=/nowhere",
+        "--nor-this=2",
+    ];
+    host.run(&guardian).must_succeed();
+    assert_eq!(host.running_system(), system);
+    assert_eq!(record(&host)["stage"], "rolled-back");
+    let journal = ["journalctl", "--unit=deploy-flake-guardian.service"];
+    let said = host.run(&journal).stdout;
+    let expected = "does not know it: --not-known-yet 1 --nor-this=2";
+    assert!(said.contains(expected), "{said}");
+}
