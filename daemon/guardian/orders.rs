@@ -14,6 +14,9 @@ use crate::model::system::Toplevel;
 /// How long each kind of reboot may take before a harder one follows.
 pub const REBOOT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Stands before what follows a failed rollback.
+const ON_FAILURE: &str = "--on-failure";
+
 /// What one guardian is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orders {
@@ -39,9 +42,9 @@ impl Orders {
     /// The command that carries them out.
     ///
     /// The program may be an older one: where an armed guardian has to be
-    /// replaced, the daemon that was there before it is started with this. A
-    /// flag is only ever added with a fallback for a program that refuses it,
-    /// and none is renamed or taken away.
+    /// replaced and its own words are lost, the program of the daemon that was
+    /// there before is started with this. It leaves out flags that it does not
+    /// know, if it is not of before that; none is renamed or taken away.
     pub fn command(&self, program: &Path) -> Vec<String> {
         [
             program.display().to_string(),
@@ -56,7 +59,7 @@ impl Orders {
             self.candidate.to_string(),
             "--systemctl".to_owned(),
             self.systemctl.display().to_string(),
-            "--on-failure".to_owned(),
+            ON_FAILURE.to_owned(),
             on_failure_word(self.on_failure).to_owned(),
             "--plan".to_owned(),
             self.plan.display().to_string(),
@@ -65,6 +68,20 @@ impl Orders {
         ]
         .to_vec()
     }
+}
+
+/// The same command for a guardian that stays where the host is: the words of
+/// whichever version armed it, but that one. None: it stays already.
+pub fn staying(command: &[String]) -> Option<Vec<String>> {
+    let stay = on_failure_word(OnFailedRollback::Stay);
+    let mut words = command.to_vec();
+    let flag = words.iter().position(|word| word == ON_FAILURE);
+    match flag.and_then(|flag| words.get_mut(flag + 1)) {
+        Some(word) if word == stay => return None,
+        Some(word) => stay.clone_into(word),
+        None => words.extend([ON_FAILURE.to_owned(), stay.to_owned()]),
+    }
+    Some(words)
 }
 
 /// The word for what follows a failed rollback, as in the configuration.
@@ -91,6 +108,22 @@ mod tests {
     fn toplevel(name: &str) -> Toplevel {
         let path = format!("/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-{name}");
         Toplevel::new(StorePath::try_from(path).expect("a store path"))
+    }
+
+    #[test]
+    fn an_armed_guardian_is_kept_from_rebooting_with_the_rest_of_its_own_words() {
+        let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
+        for (armed, expected) in [
+            ("g --on-failure stay --older 1", None),
+            (
+                "g --older 1 --on-failure reboot --plan /x",
+                Some("g --older 1 --on-failure stay --plan /x"),
+            ),
+            ("g --plan /x", Some("g --plan /x --on-failure stay")),
+        ] {
+            let expected = expected.map(words);
+            assert_eq!(staying(&words(armed)), expected, "{armed}");
+        }
     }
 
     #[test]

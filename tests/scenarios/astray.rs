@@ -11,7 +11,7 @@ use crate::testbed::generation::Generation;
 use crate::testbed::host::Host;
 use crate::testbed::repository::CommitId;
 use crate::testbed::world::World;
-use crate::window::{UNIT, generation, property};
+use crate::window::{UNIT, generation, property, set_profile};
 
 const LOGIND: &str = "systemd-logind.service";
 
@@ -147,4 +147,83 @@ fn a_host_without_logind_says_once_that_nothing_keeps_it_from_a_reboot_and_goes_
     let good = generation("good", 1).one_shot("web.service", "true");
     let commit = world.server().repository().publish(&good);
     deployed(&host, &commit);
+}
+
+const TIMER: &str = "deploy-flake-guardian.timer";
+const GUARDIAN: &str = "deploy-flake-guardian.service";
+const GATE: &str = "switch-to-configuration-test";
+
+/// What systemd did with the guardian's timer and service, in order: the words that begin a message.
+fn done_with_guardian(host: &Host) -> Vec<String> {
+    let units = [TIMER, GUARDIAN].map(|unit| format!("--unit={unit}"));
+    let [timer, service] = &units;
+    let log = host.run(&["journalctl", "--output=cat", timer, service]);
+    let done = log.stdout.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (verb, unit) = (words.next()?, words.next()?);
+        let is_done = ["Started", "Stopped"].contains(&verb);
+        let kind = unit.strip_prefix("deploy-flake-guardian.")?;
+        is_done.then(|| format!("{verb} {kind}"))
+    });
+    done.collect()
+}
+
+#[test]
+fn a_guardian_that_may_not_reboot_any_more_is_armed_while_it_leads_back() {
+    let mut world = World::starting_with(first());
+    let host = world.boot();
+    let old = settled(&host);
+    // The way back stands still in the middle of the previous system's switch.
+    let spoil = format!(
+        "touch /var/lib/testbed/gates/{GATE}.closed {BROKEN}; mv /boot/loader /boot/lost; exit 1"
+    );
+    let bad = generation("bad", 1).with("bootLoader", spoil);
+    let commit = world.server().repository().publish(&bad);
+    host.wait_for_gate(GATE, DEADLINE);
+    assert_eq!(property(&host, GUARDIAN, "ActiveState"), "active");
+    assert_eq!(property(&host, TIMER, "ActiveState"), "active");
+    let command = property(&host, GUARDIAN, "ExecStart");
+    assert!(command.contains("--on-failure stay"), "{command}");
+    assert_eq!(
+        done_with_guardian(&host),
+        [
+            "Started timer",
+            "Stopped timer",
+            "Started timer",
+            "Started service"
+        ]
+    );
+
+    // Who ends it now, with the daemon, is not the last who could lead back.
+    host.signal_daemon("STOP");
+    host.run(&["systemctl", "stop", "--no-block", GUARDIAN])
+        .must_succeed();
+    host.open_gate(GATE);
+    let new = is_unsafe(&host, &commit, &old);
+    repair(&host);
+    is_safe_again(&host, &old, &new);
+}
+
+#[test]
+fn a_guardian_that_was_armed_without_a_reboot_is_the_one_that_leads_back() {
+    let mut world = World::starting_with(generation("first", 1));
+    let host = world.boot();
+    let old = settled(&host);
+    let bad = generation("bad", 1).one_shot("web.service", "false");
+    // Somebody has it boot next.
+    let new = host.build(&bad);
+    set_profile(&host, &new);
+    let switch = format!("{new}/bin/switch-to-configuration");
+    host.run(&[&switch, "boot"]).must_succeed();
+    let commit = world.server().repository().publish(&bad);
+    let status = ended_as(&host, &commit, "rolled-back");
+    assert_eq!(status["reboot"], "unsafe", "{status:#}");
+    assert_eq!(
+        [host.running_system(), host.default_system()],
+        [&*old, &*new]
+    );
+    assert_eq!(
+        done_with_guardian(&host),
+        ["Started timer", "Started service", "Stopped timer"]
+    );
 }

@@ -150,7 +150,8 @@ async fn start_and_read_back(
     let coming = coming(guard.root, way.candidate);
     let after = guardian_deadline(guard.deadlines, guard.health, coming);
     let orders = way.orders(programs);
-    let service = service(&orders, &programs.guardian, guard.path_variable);
+    let command = orders.command(&programs.guardian);
+    let service = service(way.id, command.clone(), guard.path_variable);
     let started = guard
         .systemd
         .start_timer(&timer(way.id, after), &service)
@@ -159,7 +160,7 @@ async fn start_and_read_back(
 
     waits(guard, way.id, after).await?;
     let commands = guard.systemd.commands(SERVICE).await.map_err(deaf)?;
-    must_run(commands.as_deref(), &orders.command(&programs.guardian)).map_err(not_armed)?;
+    must_run(commands.as_deref(), &command).map_err(not_armed)?;
     // The plan is the last thing that could have gone wrong unseen.
     plan::read(&orders.plan)
         .map(drop)

@@ -14,9 +14,10 @@ use tracing::{info, warn};
 
 use super::Guard;
 use super::arm::{Way, clear};
-use super::program::{self, Programs};
-use super::unit::{SERVICE, service};
+use super::program;
+use super::unit::{SERVICE, service, timer};
 use super::verdict::armed_for;
+use crate::guardian::orders::staying;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Reachability;
@@ -33,6 +34,10 @@ const MOST_STARTS: u32 = 4;
 
 /// Between two starts.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// When a guardian acts that was armed to lead back at once, if nobody has
+/// started it.
+const SOON: Duration = Duration::from_secs(30);
 
 /// What to do when nothing led back.
 const HINT: &str = "The boot entry is still the previous system's: a reboot leads back. Read the \
@@ -100,20 +105,43 @@ fn ended(guard: &Guard<'_>, id: &DeploymentId) -> Option<RollbackRecord> {
     record::read().filter(ours)
 }
 
-/// Starts the armed guardian; one that is gone, or may not reboot the host, is
-/// made anew.
+/// Starts the armed guardian. One that is gone, or would reboot the host where
+/// that leads astray, is made anew.
 async fn start(guard: &Guard<'_>, id: &DeploymentId, rollback: &Rollback) -> Result<(), String> {
     // One that nobody can look at is not taken for one that is not there.
     let is_armed = armed_for(guard).await.map_err(chain)?.as_ref() == Some(id);
-    if is_armed && rollback.may_reboot {
-        condemn(id)?;
-        return guard.systemd.start(SERVICE).await.map_err(chain);
+    let command = if is_armed {
+        armed_command(guard).await?
+    } else {
+        None
+    };
+    let replaced = match command {
+        Some(_) if rollback.may_reboot => None,
+        Some(command) => staying(&command),
+        None => Some(anew(guard, id, rollback)?),
+    };
+    if let Some(command) = replaced {
+        replace(guard, id, command).await?;
     }
-    let programs = program::find_again(&rollback.previous)?;
-    // Before the verdict: else the armed one could act on it, and reboot.
-    clear(guard).await.map_err(|failure| failure.message)?;
     condemn(id)?;
-    start_anew(guard, id, rollback, &programs).await
+    guard.systemd.start(SERVICE).await.map_err(chain)
+}
+
+/// What the armed guardian is started with.
+async fn armed_command(guard: &Guard<'_>) -> Result<Option<Vec<String>>, String> {
+    let commands = guard.systemd.commands(SERVICE).await.map_err(chain)?;
+    Ok(commands.and_then(|commands| commands.into_iter().next()))
+}
+
+/// Arms another guardian, before the verdict: the one that was armed could act
+/// on that, and reboot. Until then, where it has to be replaced, `commit`
+/// stands and neither would act. From then on this one is armed, so whoever
+/// ends the daemon now does not leave a condemned system without a guardian.
+async fn replace(guard: &Guard<'_>, id: &DeploymentId, command: Vec<String>) -> Result<(), String> {
+    clear(guard).await.map_err(|failure| failure.message)?;
+    let service = service(id, command, guard.path_variable);
+    let started = guard.systemd.start_timer(&timer(id, SOON), &service).await;
+    started.map_err(chain)
 }
 
 /// Makes sure that no verdict but to lead back stands.
@@ -137,12 +165,9 @@ fn revoke(id: &DeploymentId) -> Result<(), String> {
     token::revoke(id).map_err(|error| format!("the verdict cannot be taken back: {error}"))
 }
 
-async fn start_anew(
-    guard: &Guard<'_>,
-    id: &DeploymentId,
-    rollback: &Rollback,
-    programs: &Programs,
-) -> Result<(), String> {
+/// The command of a guardian that nobody has armed, and the plan for it.
+fn anew(guard: &Guard<'_>, id: &DeploymentId, rollback: &Rollback) -> Result<Vec<String>, String> {
+    let programs = program::find_again(&rollback.previous)?;
     let on_failure = if rollback.may_reboot {
         guard.on_failed_rollback
     } else {
@@ -155,13 +180,11 @@ async fn start_anew(
         candidate: &rollback.candidate,
         on_failure,
     };
-    if let Err(error) = plan::write(&way.plan(guard, programs, &rollback.baseline)) {
+    if let Err(error) = plan::write(&way.plan(guard, &programs, &rollback.baseline)) {
         // It only adds.
         warn!(%id, %error, "the plan cannot be written");
     }
-    let orders = way.orders(programs);
-    let unit = service(&orders, &programs.guardian, guard.path_variable);
-    guard.systemd.start_transient(&unit).await.map_err(chain)
+    Ok(way.orders(&programs).command(&programs.guardian))
 }
 
 /// What a record means.

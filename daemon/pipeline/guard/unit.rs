@@ -1,11 +1,9 @@
 //! The guardian's timer and service as plain data.
 //!
-//! In: orders. Out: units that systemd takes. Must not: call anything.
+//! In: a command. Out: units that systemd takes. Must not: call anything.
 
-use std::path::Path;
 use std::time::Duration;
 
-use crate::guardian::orders::Orders;
 use crate::host::systemd::{AtShutdown, Kind, TransientTimer, TransientUnit, WhenKilled};
 use crate::model::deployment::DeploymentId;
 
@@ -46,9 +44,12 @@ pub(super) fn timer(id: &DeploymentId, after: Duration) -> TransientTimer {
 
 /// The service. No one-shot: one that runs is a queued job, and the system
 /// would count as starting all the while.
-pub(super) fn service(orders: &Orders, program: &Path, path_variable: &str) -> TransientUnit {
-    let mut unit = TransientUnit::new(SERVICE, Kind::Exec, vec![orders.command(program)]);
-    let id = &orders.deployment;
+pub(super) fn service(
+    id: &DeploymentId,
+    command: Vec<String>,
+    path_variable: &str,
+) -> TransientUnit {
+    let mut unit = TransientUnit::new(SERVICE, Kind::Exec, vec![command]);
     unit.description = describe(id);
     unit.environment = vec![("PATH".to_owned(), path_variable.to_owned())];
     unit.syslog_identifier = Some(IDENTIFIER.to_owned());
