@@ -4,6 +4,7 @@
 //! What goes missing while the way back is armed, or profile and entry are written, is in `enduring_arming` and
 //! `enduring_commit`.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
@@ -277,6 +278,31 @@ fn a_disk_that_is_full_in_the_window_ends_with_the_way_back_and_is_remembered() 
     invariants(&host, &old, &new, Expected::Old);
     assert_eq!(tests_of(&host, &new), 1);
     assert_eq!(host.status()["quarantine"][0]["toplevel"], new);
+}
+
+#[test]
+fn a_disk_that_is_full_does_not_let_a_reboot_be_forgotten() {
+    let mut world = World::starting_with(first(10));
+    let mut host = world.host();
+    fs::create_dir_all(host.path(STATE)).expect("the overlay can be written");
+    host.limit_disk(STATE, "1m");
+    host.start();
+    let old = settled(&host);
+    let commit = watched(&mut world, &host, 10);
+    let new = host.running_system();
+    fill(&host, STATE);
+    signal(&host, "dbus.service", "STOP");
+    host.wait_until("the guardian reboots", GUARDIAN_DEADLINE, |host| {
+        !record(host)["stage"]["rebooting"].is_null()
+    });
+    host.wait_for_reboot();
+    assert_eq!(host.running_system(), old);
+    make_room(&host, STATE);
+    let status = ended_as(&host, &commit, "rolled-back-by-reboot");
+    assert_eq!(status["quarantine"][0]["toplevel"], new, "{status:#}");
+    // Taken for a loss of power it would have been tried once more.
+    assert_eq!(tests_of(&host, &new), 1);
+    invariants(&host, &old, &new, Expected::Old);
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::model::rollback::RollbackPlan;
 use crate::model::stage::Arming;
 use crate::model::system::Toplevel;
 use crate::store::plan;
+use crate::store::record;
 
 /// How much later than it was told a timer may elapse.
 const LATE: Duration = Duration::from_secs(5);
@@ -147,6 +148,11 @@ async fn start_and_read_back(
 ) -> Result<(), Failure> {
     plan::write(&way.plan(guard, programs, baseline))
         .map_err(|error| not_armed(format!("the plan cannot be written: {error}")))?;
+    record::reserve().map_err(|error| {
+        not_armed(format!(
+            "no room can be kept for the guardian's record: {error}"
+        ))
+    })?;
     let coming = coming(guard.root, way.candidate);
     let after = guardian_deadline(guard.deadlines, guard.health, coming);
     let orders = way.orders(programs);

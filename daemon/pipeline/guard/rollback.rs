@@ -184,6 +184,10 @@ fn anew(guard: &Guard<'_>, id: &DeploymentId, rollback: &Rollback) -> Result<Vec
         // It only adds.
         warn!(%id, %error, "the plan cannot be written");
     }
+    if let Err(error) = record::reserve() {
+        // It is only needed where the disk is full.
+        warn!(%id, %error, "no room can be kept for the guardian's record");
+    }
     Ok(way.orders(&programs).command(&programs.guardian))
 }
 
