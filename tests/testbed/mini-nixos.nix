@@ -46,6 +46,7 @@
 
   # What only a reboot brings: the kernel's name, the interface to PID 1, and what may not be switched live.
   kernel ? "linux-1",
+  kernelParams ? [ "quiet" ],
   initInterface ? "systemd 1",
   switchInhibitors ? { },
   # /etc/systemd/system.conf; null leaves Debian's. Going from one to the other re-executes systemd.
@@ -222,7 +223,7 @@ let
     init-interface-version = initInterface;
     inherit kernel;
     initrd = "initrd of ${kernel}";
-    kernel-params = "quiet";
+    kernel-params = concatStringsSep " " kernelParams;
     reboot-triggers = toJSON { inherit kernel; initrd = "initrd of ${kernel}"; };
     switch-inhibitors = toJSON switchInhibitors;
     switch-inhibitors-lines =
@@ -263,7 +264,7 @@ let
     ln -s /usr $out/systemd
     cat > $out/boot.json <<END
     {"org.nixos.bootspec.v1":{"system":"${platform}","kernel":"$out/kernel","initrd":"$out/initrd",
-    "kernelParams":["quiet"],"label":"NixOS ${label}","toplevel":"$out","init":"$out/init"},
+    "kernelParams":${toJSON kernelParams},"label":"NixOS ${label}","toplevel":"$out","init":"$out/init"},
     "org.nixos.specialisation.v1":{}}
     END
   '';
