@@ -12,7 +12,7 @@ use super::child::{self, Output};
 use super::container::mount_overlay;
 use super::host::Host;
 use super::layer::Layer;
-use super::network::{Address, Hub};
+use super::network::Hub;
 
 /// For a login, which takes a quarter of a second; ssh itself gives up earlier.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ impl Outside {
     }
 
     /// Runs a command on a host as root, through its sshd.
-    pub(crate) fn ssh(&self, hub: &Hub, address: Address, port: u16, words: &[&str]) -> Output {
+    pub(crate) fn ssh(&self, hub: &Hub, host: &str, port: u16, words: &[&str]) -> Output {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", hub.namespace(), "chroot"])
@@ -49,7 +49,7 @@ impl Outside {
             .arg("ssh")
             .args(OPTIONS.split_whitespace())
             .arg(format!("-p{port}"))
-            .arg(format!("root@{address}"))
+            .arg(format!("root@{host}"))
             .args(words);
         child::run(&mut command, DEADLINE)
     }
@@ -70,6 +70,7 @@ impl Host {
     /// Runs a command on the host as an operator elsewhere would.
     pub fn ssh(&self, port: u16, words: &[&str]) -> Output {
         let ground = &self.container.ground;
-        ground.outside.ssh(&ground.hub, self.address(), port, words)
+        let address = self.address().to_string();
+        ground.outside.ssh(&ground.hub, &address, port, words)
     }
 }

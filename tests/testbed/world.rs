@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cache;
-use super::child;
+use super::child::{self, Output};
 use super::client::Client;
 use super::generation::Generation;
 use super::git_server::GitServer;
@@ -149,6 +149,26 @@ impl World {
     /// Makes a host that does not run yet.
     pub fn host(&self) -> Host {
         Host::new(&self.ground, &self.layer)
+    }
+
+    /// The network namespace from which everything in the world is reached, and nothing else.
+    pub fn namespace(&self) -> &str {
+        self.ground.hub.namespace()
+    }
+
+    /// Where files of the world can be, in memory; they go with it.
+    pub fn directory(&self) -> PathBuf {
+        self.ground.memory()
+    }
+
+    /// Has a process end with the world, also when nobody is left to end it: the next run does.
+    pub fn adopt(&self, process: u32) {
+        self.ground.record.add_process(process);
+    }
+
+    /// Runs a command by ssh as root, at a port that is reached from the world's namespace.
+    pub fn ssh(&self, host: &str, port: u16, words: &[&str]) -> Output {
+        self.ground.outside.ssh(&self.ground.hub, host, port, words)
     }
 
     /// Starts the place where an operator sits, with a key that every host accepts.
