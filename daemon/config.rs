@@ -24,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::mistakes::{Mistake, Mistakes, Warning};
 
 use crate::fetcher::wire::RemoteAddress;
+use crate::model::credential::Credential;
 use crate::model::policy::{
     BootLoader, Deadlines, FetchLimits, Guards, Health, OnFailedRollback, Policy, Settings, Trust,
 };
@@ -96,8 +97,10 @@ impl Config {
 pub struct Remote {
     /// Its name, for people.
     pub name: String,
-    /// Where it is, and which branch.
+    /// Where it is, which branch, and how it is asked.
     pub address: RemoteAddress,
+    /// What it is shown of this host.
+    pub credentials: Vec<Credential>,
     /// The mean time between two looks at it.
     pub poll_interval: Duration,
 }

@@ -58,7 +58,8 @@ let
 
           Risk: whoever may push to the branch is root on this host. With http
           and git://, so is anybody on the way. The file is world-readable, so
-          a URL with a password or token in it is refused.
+          a URL with a password or token in it is refused; for a private
+          repository, {file}`docs/configuration.md` has the keys that name files.
         '';
       };
       branch = lib.mkOption {

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use crate::host::environment;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -19,6 +20,7 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    crate::fetcher::process::run(&arguments.mirror)?;
+    let credentials = environment::credentials_directory();
+    crate::fetcher::process::run(&arguments.mirror, credentials)?;
     Ok(Exit::Success)
 }

@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::output::print;
 use crate::config;
+use crate::host::environment;
 use crate::probe::process::{self, Probe};
 
 /// The arguments.
@@ -45,6 +46,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Exit, Failure> {
     })?;
     let line = process::run(&Probe {
         config,
+        credentials: environment::credentials_directory(),
         sshd_configs: arguments.sshd_config,
         ssh_listen: arguments.ssh_listen,
         health_check: arguments.health_check,

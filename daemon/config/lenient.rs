@@ -6,11 +6,13 @@
 //! reads it does.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::{Table, Value};
 
 use super::{duration, schema, url};
+use crate::model::credential::{Credential, Use};
 
 /// What counts as a time: another version's bounds may be other ones, but what
 /// is longer than a week would only keep a guardian from ever acting.
@@ -22,6 +24,8 @@ const TIMES: RangeInclusive<Duration> =
 pub(crate) struct Gist {
     /// URL and branch of each remote.
     remotes: Vec<(String, String)>,
+    /// What its remotes are shown.
+    pub(crate) credentials: Vec<Credential>,
     /// The machine that it is for, in lower case.
     pub(crate) machine_id: Option<String>,
     /// How long a deployment may take until it is confirmed.
@@ -83,6 +87,11 @@ pub(crate) fn gist(text: &str) -> Result<Gist, String> {
         .map_err(|error: toml::de::Error| error.message().to_owned())?;
     let remotes = table.get("remote").and_then(Value::as_array);
     Ok(Gist {
+        credentials: remotes
+            .into_iter()
+            .flatten()
+            .flat_map(credentials)
+            .collect(),
         remotes: remotes.into_iter().flatten().filter_map(remote).collect(),
         machine_id: string(&table, "machine_id").map(str::to_ascii_lowercase),
         times: times(&table),
@@ -115,6 +124,23 @@ fn remote(value: &Value) -> Option<(String, String)> {
     Some((url, branch.to_owned()))
 }
 
+/// What systemd would not take is left out: it would start nothing at all.
+fn credentials(value: &Value) -> Vec<Credential> {
+    let Some(table) = value.as_table() else {
+        return Vec::new();
+    };
+    let name = string(table, "name").unwrap_or(schema::DEFAULT_REMOTE);
+    let credential = |of: Use| {
+        let source = PathBuf::from(string(table, of.key())?);
+        let is_file_name = !name.is_empty() && !name.contains(['/', ':']);
+        (is_file_name && schema::is_plain_and_absolute(&source)).then(|| Credential {
+            name: of.of(name),
+            source,
+        })
+    };
+    Use::ALL.into_iter().filter_map(credential).collect()
+}
+
 fn string<'t>(table: &'t Table, key: &str) -> Option<&'t str> {
     table.get(key).and_then(Value::as_str)
 }
@@ -128,11 +154,17 @@ mod tests {
         let gist = gist(
             "machine_id = \"0123456789ABCDEF0123456789abcdef\"\nlater = { a = 1 }\n\
              [[remote]]\nurl = \"git@example.org:/srv/a.git\"\npriority = 1\n\
-             [[remote]]\nurl = \"https://example.org/b\"\nbranch = \"next\"\n",
+             [[remote]]\nurl = \"https://example.org/b\"\nbranch = \"next\"\n\
+             name = \"b\"\nidentity_file = \"/keys/b\"\n",
         )
         .expect("it is TOML");
         assert!(gist.follows("ssh://git@example.org/srv/a.git", "main"));
         assert!(gist.follows("https://example.org/b", "next"));
+        let credential = Credential {
+            name: "b.identity".to_owned(),
+            source: "/keys/b".into(),
+        };
+        assert_eq!(gist.credentials, [credential]);
         assert!(!gist.follows("https://example.org/b", "main"));
         assert_eq!(
             gist.machine_id.as_deref(),

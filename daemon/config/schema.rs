@@ -5,14 +5,17 @@
 
 mod values;
 mod remote;
+mod access;
 mod guards;
 mod health;
 mod deadlines;
 mod fetch;
 mod trust;
 
+pub(super) use access::is_plain_and_absolute;
 pub(super) use deadlines::{DEFAULT_ACTIVATE, DEFAULT_PROBE};
 pub(super) use health::{DEFAULT_CONFIRM_WINDOW, DEFAULT_PROBE_DEADLINE};
+pub(super) use remote::DEFAULT_NAME as DEFAULT_REMOTE;
 
 use toml::de::DeTable;
 
@@ -57,24 +60,23 @@ fn refuse_syntax(error: &toml::de::Error, collector: &mut Collector<'_>) {
 
 /// In which table a key belongs, for one that stands in another.
 fn belongs(key: &str) -> Option<String> {
-    let table =
-        match key {
-            "url" | "branch" | "poll_interval" => "[[remote]]",
-            "import_from_derivation" => "[evaluate]",
-            "confirm_window" | "probe_deadline" | "ignore_units" | "require_units"
-            | "on_unhealthy" => "[health]",
-            "command" | "deadline" => "[[probe]]",
-            "allow" => "[guards]",
-            "store" => "[reserve]",
-            "pack" | "memory" => "[fetch]",
-            "require" | "force_push" | "introduction" | "allowed_signers" | "keyrings"
-            | "revoked" => "[trust]",
-            "configuration" | "mode" | "drift" | "on_reboot_required" | "on_failed_rollback"
-            | "boot_loader" | "pre_activate_check" | "machine_id" => {
-                "the top of the file, above the first table"
-            }
-            _ => return None,
-        };
+    let table = match key {
+        "url" | "branch" | "poll_interval" | "identity_file" | "host_keys" => "[[remote]]",
+        "import_from_derivation" => "[evaluate]",
+        "confirm_window" | "probe_deadline" | "ignore_units" | "require_units" | "on_unhealthy" => {
+            "[health]"
+        }
+        "command" | "deadline" => "[[probe]]",
+        "allow" => "[guards]",
+        "store" => "[reserve]",
+        "pack" | "memory" => "[fetch]",
+        "require" | "force_push" | "introduction" | "allowed_signers" | "keyrings" => "[trust]",
+        "configuration" | "mode" | "drift" | "on_reboot_required" | "on_failed_rollback"
+        | "boot_loader" | "pre_activate_check" | "machine_id" => {
+            "the top of the file, above the first table"
+        }
+        _ => return None,
+    };
     Some(table.to_owned())
 }
 

@@ -242,14 +242,14 @@ fn each_mistake_says_where_what_and_what_to_do() {
         (
             below("branhc = \"x\""),
             "config.toml:3:1: remote.branhc: unknown key
-  expected: one of name, branch, poll_interval, url
+  expected: one of name, branch, poll_interval, url, identity_file, host_keys
   found:    \"branhc\"
   to do:    Write branch, if that is what was meant.",
         ),
         (
             below("drift = \"report\""),
             "config.toml:3:1: remote.drift: unknown key
-  expected: one of name, branch, poll_interval, url
+  expected: one of name, branch, poll_interval, url, identity_file, host_keys
   found:    \"drift\"
   to do:    Move it to the top of the file, above the first table.",
         ),
@@ -400,7 +400,7 @@ activate, profile, boot_loader, restore, probe, lock, rollback, rollback_health
         (
             below("allow = [\"remote\"]"),
             "config.toml:3:1: remote.allow: unknown key
-  expected: one of name, branch, poll_interval, url
+  expected: one of name, branch, poll_interval, url, identity_file, host_keys
   found:    \"allow\"
   to do:    Move it to [guards].",
         ),
@@ -670,5 +670,64 @@ fn settings_differ_where_another_answer_is_asked_for() {
         ("reserve.store = \"0B\"", "h1"),
     ] {
         assert_ne!(settings(more, configuration), plain, "{more}");
+    }
+}
+
+const HOST_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJp3hTkQJkY6XOmyCYXJ0cBSyZbH0pCk2ZVQdWyl5rV";
+
+#[test]
+fn what_a_remote_is_shown_over_ssh_is_named_by_its_file() {
+    let config = accepted(&format!(
+        "[[remote]]\nname = \"forge\"\nurl = \"git@example.org:hosts.git\"\n\
+         identity_file = \"/var/keys/forge\"\nhost_keys = [\"{HOST_KEY} comment\"]\n"
+    ));
+    let credential = Credential {
+        name: "forge.identity".to_owned(),
+        source: "/var/keys/forge".into(),
+    };
+    assert_eq!(config.remote.credentials, [credential]);
+    let keys = [format!("{HOST_KEY} comment")];
+    assert_eq!(config.remote.address.access.host_keys, keys);
+}
+
+#[test]
+fn what_would_be_no_secret_any_more_or_no_key_is_refused() {
+    let url = "[[remote]]\nurl = \"ssh://git@example.org/hosts.git\"\n";
+    for (line, wrong) in [
+        ("identity_file = \"keys/forge\"", "not an absolute path"),
+        ("identity_file = \"/keys/../forge\"", "not an absolute path"),
+        ("identity_file = \"/keys/a:b\"", "not an absolute path"),
+        (
+            "identity_file = \"/home/a/.ssh/id\"",
+            "where the daemon cannot see it",
+        ),
+        (
+            "identity_file = \"/nix/store/x-key\"",
+            "everybody can read it",
+        ),
+        (
+            "host_keys = [\"example.org ssh-ed25519 AAAA\"]",
+            "not the key of a host",
+        ),
+        (
+            "host_keys = [\"@cert-authority * ssh-ed25519 AAAA\"]",
+            "not the key of a host",
+        ),
+        ("host_keys = [\"ssh-dss AAAA\"]", "not the key of a host"),
+        ("host_keys = \"ssh-ed25519\"", "wrong type"),
+    ] {
+        let told = message(&format!("{url}{line}\n"));
+        assert!(told.contains(wrong), "{line}: {told}");
+    }
+    let two_lines = format!("{url}host_keys = [\"{HOST_KEY}\\n* {HOST_KEY}\"]\n");
+    assert!(message(&two_lines).contains("not the key of a host"));
+    let https = "[[remote]]\nurl = \"https://example.org/hosts.git\"\n";
+    for line in [
+        "identity_file = \"/var/keys/forge\"".to_owned(),
+        format!("host_keys = [\"{HOST_KEY}\"]"),
+    ] {
+        let told = message(&format!("{https}{line}\n"));
+        assert!(told.contains("of no use with this url"), "{told}");
     }
 }

@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::fetcher::credentials::Credentials;
 use crate::fetcher::mirror::Mirror;
 use crate::fetcher::remote::Fetcher;
 use crate::fetcher::wire::{Answer, RemoteAddress};
@@ -19,15 +20,16 @@ const SCRATCH: &str = "/tmp";
 
 /// Asks on a fresh connection which commit the branch is, in the same way and
 /// with the same limits as the fetcher. May block for as long as the remote is
-/// silent.
+/// silent. `credentials`: the directory where this process has them.
 ///
 /// # Errors
 /// Why there is no commit, as one line.
-pub fn ask(remote: &RemoteAddress) -> Result<CommitId, String> {
+pub fn ask(remote: &RemoteAddress, credentials: Option<PathBuf>) -> Result<CommitId, String> {
     let scratch =
         Scratch::new(Path::new(SCRATCH)).map_err(|error| format!("{SCRATCH}: {error}"))?;
     let mirror = Mirror::own(&scratch.0).map_err(|error| format!("{error:#}"))?;
-    let answer = Fetcher::new(mirror).poll(remote);
+    let credentials = Credentials::new(credentials).map_err(|error| error.to_string())?;
+    let answer = Fetcher::new(mirror, credentials).poll(remote);
     match answer.unwrap_or_else(|trouble| trouble.answer(&remote.url)) {
         Answer::Head { commit } | Answer::Fetched { commit } => Ok(commit),
         Answer::BranchMissing => Err(format!(

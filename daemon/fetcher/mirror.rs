@@ -49,9 +49,6 @@ const CONFIGURATION: &[&str] = &[
     // says so every 5 s; the limit of 1 byte a second lets that pass.
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=25",
-    // Never asks, never believes an unknown host, never waits for ever.
-    "core.sshCommand=ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3",
-    "ssh.variant=ssh",
     concat!(
         "gitoxide.userAgent=deploy-flake/",
         env!("CARGO_PKG_VERSION")

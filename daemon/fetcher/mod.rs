@@ -10,6 +10,8 @@ pub mod wire;
 pub mod process;
 pub mod asking;
 mod remote;
+mod credentials;
+mod ssh;
 mod exchange;
 mod meter;
 mod metered;

@@ -7,22 +7,25 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rustix::fs::Mode;
 
+use crate::fetcher::credentials::Credentials;
 use crate::fetcher::mirror::Mirror;
 use crate::fetcher::remote::Fetcher;
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::{Answer, LINE_LIMIT, Problem, Request};
 
 /// Serves the daemon at the other end of standard input until it hangs up.
-pub fn run(mirror: &Path) -> anyhow::Result<()> {
+/// `credentials`: the directory where systemd put them, if there are any.
+pub fn run(mirror: &Path, credentials: Option<PathBuf>) -> anyhow::Result<()> {
     // What the fetcher writes is read by its group and by nobody else.
     rustix::process::umask(Mode::from_raw_mode(0o027));
     let socket = standard_input()?;
-    let mut fetcher = Fetcher::new(Mirror::own(mirror)?);
+    let credentials = Credentials::new(credentials).context("no memory for ssh")?;
+    let mut fetcher = Fetcher::new(Mirror::own(mirror)?, credentials);
     let reader = BufReader::new(
         socket
             .try_clone()

@@ -14,6 +14,7 @@ use gix::remote::fetch::{Status, Tags};
 
 use crate::fetcher::bloat::Packs;
 use crate::fetcher::complete::{self, Scope};
+use crate::fetcher::credentials::Credentials;
 use crate::fetcher::exchange::{self, Ended};
 use crate::fetcher::limits::Limits;
 use crate::fetcher::lineage::Lineage;
@@ -28,6 +29,7 @@ use crate::model::revision::CommitId;
 pub(super) struct Fetcher {
     mirror: Mirror,
     session: Option<Session>,
+    credentials: Arc<Credentials>,
     limits: Limits,
     lineage: Option<Lineage>,
     is_stuck: bool,
@@ -35,10 +37,11 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     /// A fetcher that is not connected yet.
-    pub(super) fn new(mirror: Mirror) -> Self {
+    pub(super) fn new(mirror: Mirror, credentials: Credentials) -> Self {
         Self {
             mirror,
             session: None,
+            credentials: Arc::new(credentials),
             limits: Limits::default(),
             lineage: None,
             is_stuck: false,
@@ -66,10 +69,11 @@ impl Fetcher {
             }
         }
         let repository = self.mirror.open()?;
-        let url = remote.url.clone();
-        self.ask(remote, move |meter| {
-            Session::connect(&repository, &url, meter)
-        })
+        let (address, credentials) = (remote.clone(), Arc::clone(&self.credentials));
+        let asked = self.ask(remote, move |meter| {
+            Session::connect(&repository, &address, &credentials, meter)
+        });
+        asked.map_err(|trouble| self.credentials.explain(remote, trouble))
     }
 
     /// The commits that show whether the tip follows the base, from the `first`
@@ -113,11 +117,13 @@ impl Fetcher {
         }
         let wanted = Wanted {
             remote: remote.clone(),
+            credentials: Arc::clone(&self.credentials),
             commit: commit.clone(),
             pack_limit,
         };
         let again = wanted.clone();
         let received = self.watch(move |meter| wanted.receive(&repository, meter));
+        let received = received.map_err(|trouble| self.credentials.explain(remote, trouble));
         // What was given up has left what it had by then.
         self.mirror.remove_leftovers_of_fetch()?;
         self.mirror.share_with_group()?;
@@ -233,6 +239,7 @@ fn object_id(commit: &CommitId) -> Result<ObjectId, gix::Error> {
 #[derive(Clone)]
 struct Wanted {
     remote: RemoteAddress,
+    credentials: Arc<Credentials>,
     commit: CommitId,
     pack_limit: u64,
 }
@@ -251,7 +258,7 @@ impl Wanted {
             .and_then(|remote| remote.with_refspecs([&*specification], Direction::Fetch))
             .map_err(at_remote)?
             .with_fetch_tags(Tags::None);
-        let transport = session::connect(repository, &remote.url, meter).map_err(at_remote)?;
+        let transport = session::connect(repository, remote, &self.credentials, meter)?;
         let prepared = configured
             .to_connection_with_transport(transport)
             .with_credentials(no_credentials)

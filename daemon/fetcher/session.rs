@@ -8,15 +8,16 @@ use gix::progress::Discard;
 use gix::protocol::handshake::Ref;
 use gix::protocol::ls_refs::RefPrefixes;
 use gix::protocol::transport::client::TransportWithoutIO;
-use gix::protocol::transport::client::blocking_io::connect;
+use gix::protocol::transport::client::blocking_io::{Transport, connect, ssh};
 use gix::protocol::transport::{Protocol, Service};
 use gix::protocol::{Handshake, LsRefsCommand, SendFlushOnDrop};
 use gix::remote::Direction;
 
+use crate::fetcher::credentials::Credentials;
 use crate::fetcher::meter::Meter;
 use crate::fetcher::metered::Metered;
 use crate::fetcher::trouble::Trouble;
-use crate::fetcher::wire::Problem;
+use crate::fetcher::wire::{Problem, RemoteAddress};
 use crate::model::revision::{Branch, CommitId};
 
 /// How we name ourselves to servers.
@@ -33,12 +34,12 @@ impl Session {
     /// Connects and shakes hands.
     pub(super) fn connect(
         repository: &gix::Repository,
-        url: &str,
+        remote: &RemoteAddress,
+        credentials: &Credentials,
         meter: &Arc<Meter>,
     ) -> Result<Self, Trouble> {
-        let mut transport = connect(repository, url, meter)
-            .map(|transport| SendFlushOnDrop::new(transport, false))
-            .map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
+        let mut transport = connect(repository, remote, credentials, meter)
+            .map(|transport| SendFlushOnDrop::new(transport, false))?;
         let handshake = gix::protocol::handshake(
             &mut transport.inner,
             Service::UploadPack,
@@ -49,7 +50,7 @@ impl Session {
         .map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
         refuse_other_hashes(&handshake)?;
         Ok(Self {
-            url: url.to_owned(),
+            url: remote.url.clone(),
             transport,
             handshake,
         })
@@ -115,22 +116,34 @@ pub(super) fn no_credentials(
 /// Makes the connection with the timeouts that the repository configures.
 pub(super) fn connect(
     repository: &gix::Repository,
-    url: &str,
+    remote: &RemoteAddress,
+    credentials: &Credentials,
     meter: &Arc<Meter>,
-) -> Result<Metered, gix::Error> {
+) -> Result<Metered, Trouble> {
+    let ssh = credentials.ssh(remote)?;
+    let transport = transport(repository, &remote.url, ssh);
+    let transport = transport.map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
+    Ok(Metered::new(transport, Arc::clone(meter)))
+}
+
+fn transport(
+    repository: &gix::Repository,
+    url: &str,
+    ssh: ssh::connect::Options,
+) -> Result<Box<dyn Transport + Send>, gix::Error> {
     let remote = repository.remote_at(url)?;
     let (url, version) = remote.sanitized_url_and_version(Direction::Fetch)?;
     let text = url.to_bstring();
     let options = connect::Options {
         version,
-        ssh: repository.ssh_connect_options()?,
+        ssh,
         trace: false,
     };
     let mut transport = connect::connect(url, options)?;
     if let Some(options) = repository.transport_options(&**text, None)? {
         transport.configure(&*options)?;
     }
-    Ok(Metered::new(transport, Arc::clone(meter)))
+    Ok(transport)
 }
 
 /// Nix reads SHA-1 repositories only; saying so beats a parser's complaint.

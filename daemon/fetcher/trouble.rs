@@ -45,6 +45,12 @@ impl Trouble {
         Self::new(problem, message)
     }
 
+    /// The same problem, with somebody else's words about it.
+    pub(super) fn because(self, words: &str) -> Self {
+        let message = format!("{}: {words}", self.message);
+        Self { message, ..self }
+    }
+
     /// The same words about another problem.
     pub(super) fn become_problem(self, problem: Problem) -> Self {
         Self { problem, ..self }

@@ -56,9 +56,27 @@ pub struct RemoteAddress {
     pub url: String,
     /// The branch.
     pub branch: Branch,
+    /// How it is asked, as far as that is no secret.
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// What the configuration says of how a remote is asked. Secrets are no part
+/// of it: those are credentials of the unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// The keys that the ssh server may have, as known_hosts(5) has them; none:
+    /// those that the host knows.
+    pub host_keys: Vec<String>,
 }
 
 impl RemoteAddress {
+    /// Whether it is asked by ssh, be it in ssh's short form.
+    pub fn is_ssh(&self) -> bool {
+        self.url.starts_with("ssh://") || !self.url.contains("://")
+    }
+
     /// The URL as it may be shown: without name and password, which may be a
     /// token. The bare name in an ssh URL is none.
     pub fn shown_url(&self) -> String {
@@ -119,6 +137,12 @@ pub enum Problem {
     Unresolved,
     /// The remote could not show that it is who it has to be.
     Untrusted,
+    /// Nobody has told this host the ssh server's key.
+    HostKeyUnknown,
+    /// The ssh server has another key than it has to have.
+    HostKeyChanged,
+    /// What this host is to show the remote cannot be used.
+    Credential,
     /// The remote wants to be asked elsewhere.
     Redirected,
     /// The remote wants to know who asks, or does not let us.
@@ -169,6 +193,7 @@ mod tests {
                 name: "origin".to_owned(),
                 url: url.to_owned(),
                 branch: Branch::try_from("main".to_owned()).expect("a branch name"),
+                access: Access::default(),
             };
             assert_eq!(remote.shown_url(), shown);
         }

@@ -81,6 +81,15 @@ pub fn own_program() -> std::io::Result<PathBuf> {
     std::env::current_exe()
 }
 
+/// Where systemd put this unit's credentials, if it has any.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the environment"
+)]
+pub fn credentials_directory() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 /// The first executable file of that name in an absolute directory of PATH.
 fn lookup(path_variable: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(path_variable)

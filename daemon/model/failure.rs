@@ -61,10 +61,16 @@ failure_codes! {
     RemoteUnresolved = "remote-unresolved", Transient;
     /// The remote could not show that it is who it has to be.
     RemoteUntrusted = "remote-untrusted", Transient;
+    /// Nobody has told this host the ssh server's key.
+    RemoteKeyUnknown = "remote-key-unknown", Transient;
+    /// The ssh server has another key than it has to have.
+    RemoteKeyChanged = "remote-key-changed", Transient;
     /// The remote wants to be asked elsewhere; redirects are not followed.
     RemoteRedirected = "remote-redirected", Transient;
     /// The remote does not let this host read it.
     RemoteDenied = "remote-denied", Transient;
+    /// What this host is to show the remote is missing, or cannot be used.
+    CredentialUnusable = "credential-unusable", Transient;
     /// The remote says that it cannot answer.
     RemoteError = "remote-error", Transient;
     /// What the remote answered is not git's protocol.
@@ -218,6 +224,8 @@ impl FailureCode {
             Self::RemoteUnreachable
                 | Self::RemoteUnresolved
                 | Self::RemoteUntrusted
+                | Self::RemoteKeyUnknown
+                | Self::RemoteKeyChanged
                 | Self::RemoteRedirected
                 | Self::RemoteDenied
                 | Self::RemoteError

@@ -13,3 +13,4 @@ pub mod health;
 pub mod rollback;
 pub mod stage;
 pub mod text;
+pub mod credential;

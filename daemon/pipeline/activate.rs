@@ -96,6 +96,7 @@ pub(crate) async fn test(
         user: StepUser::Root,
         deadline,
         environment: Vec::new(),
+        credentials: Vec::new(),
         capture: false,
     };
     let report = match steps.run(&plan).await {

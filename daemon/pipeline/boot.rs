@@ -370,6 +370,7 @@ fn plan(
         user: StepUser::Root,
         deadline,
         environment: Vec::new(),
+        credentials: Vec::new(),
         capture: false,
     }
 }

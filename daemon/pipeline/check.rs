@@ -287,6 +287,7 @@ fn plan(id: &DeploymentId, command: Vec<String>, deadline: Duration) -> StepPlan
         user: StepUser::Root,
         deadline,
         environment: Vec::new(),
+        credentials: Vec::new(),
         capture: false,
     }
 }

@@ -13,6 +13,7 @@
 mod conversation;
 mod look;
 mod lineage;
+mod sources;
 mod failure;
 
 use std::os::fd::OwnedFd;
@@ -26,13 +27,19 @@ use tracing::{debug, warn};
 
 use self::conversation::Conversation;
 use self::look::{Look, LookError, Looked};
+use self::sources::Trace;
+use crate::config;
 use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
 use crate::host::journal::{self, Said};
-use crate::host::systemd::{CacheDirectory, Kind, Network, Sandbox, Systemd, TransientUnit};
+use crate::host::systemd::{
+    CREDENTIALS_STATUS, CacheDirectory, Kind, Network, Sandbox, Systemd, TransientUnit,
+};
+use crate::model::credential::Credential;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::policy::FetchLimits;
 use crate::model::revision::CommitId;
+use crate::pipeline::step::credentials;
 
 /// The fetcher's unit.
 const UNIT: &str = "deploy-flake-fetcher.service";
@@ -57,12 +64,23 @@ pub struct Remote {
     systemd: Systemd,
     programs: Programs,
     address: RemoteAddress,
+    credentials: Vec<Credential>,
     poll_deadline: Duration,
     fetch_deadline: Duration,
     limits: FetchLimits,
     state: Mutex<State>,
     /// Set where the lock cannot be waited for: a poll may hold it for minutes.
     is_doubted: AtomicBool,
+}
+
+/// How a fetcher ended.
+enum End {
+    /// The kernel ended it for want of memory.
+    OutOfMemory,
+    /// systemd could not load its credentials.
+    WithoutCredentials,
+    /// In another way, or not at all.
+    Other,
 }
 
 /// What is remembered between polls.
@@ -72,6 +90,8 @@ struct State {
     conversation: Option<Conversation<UnixStream>>,
     /// The commit that was fetched last.
     fetched: Option<CommitId>,
+    /// The files of the credentials, as they were when that fetcher began.
+    sources: Vec<Trace>,
 }
 
 impl Remote {
@@ -80,7 +100,7 @@ impl Remote {
     pub fn new(
         systemd: Systemd,
         programs: Programs,
-        address: RemoteAddress,
+        remote: config::Remote,
         poll_deadline: Duration,
         fetch_deadline: Duration,
         limits: FetchLimits,
@@ -88,7 +108,8 @@ impl Remote {
         Self {
             systemd,
             programs,
-            address,
+            address: remote.address,
+            credentials: remote.credentials,
             poll_deadline,
             fetch_deadline,
             limits,
@@ -106,6 +127,15 @@ impl Remote {
         let mut state = self.state.lock().await;
         if self.is_doubted.swap(false, Ordering::Relaxed) {
             state.fetched = None;
+        }
+        let sources = sources::look(&self.credentials).await;
+        if let Some(missing) = sources::missing(&sources) {
+            return Err(failure::credential_missing(&self.address, missing));
+        }
+        if sources != state.sources {
+            // It has what was there before; what replaces it gets the new.
+            state.conversation = None;
+            state.sources = sources;
         }
         let looked = match state.conversation.take() {
             Some(kept) => self.look_again(kept, state.fetched.as_ref()).await?,
@@ -189,6 +219,7 @@ impl Remote {
             name: MIRROR_CACHE.to_owned(),
             mode: 0o750,
         });
+        unit.credentials = credentials(&self.credentials);
         unit.oom_score_adjust = Some(EXPENDABLE);
         unit.memory_max = Some(self.limits.memory);
         Ok(unit)
@@ -201,8 +232,12 @@ impl Remote {
         if !is_lost {
             return failure;
         }
-        if self.ran_out_of_memory().await {
-            failure = failure::out_of_memory(&self.address, self.limits.memory);
+        match self.end().await {
+            End::OutOfMemory => {
+                failure = failure::out_of_memory(&self.address, self.limits.memory);
+            }
+            End::WithoutCredentials => failure = failure::credential_unreadable(&self.address),
+            End::Other => {}
         }
         let words = self.last_words(error.said()).await;
         if let Err(error) = self.systemd.stop_and_reset(UNIT).await {
@@ -213,12 +248,17 @@ impl Remote {
         failure.with_detail(format!("{words}\n{told}").trim())
     }
 
-    /// Whether the kernel ended the fetcher for want of memory.
-    async fn ran_out_of_memory(&self) -> bool {
+    /// How the fetcher ended, as far as only systemd knows.
+    async fn end(&self) -> End {
         match self.systemd.unit(UNIT).await {
-            Ok(unit) => unit.is_some_and(|unit| unit.result == "oom-kill"),
+            Ok(Some(unit)) if unit.result == "oom-kill" => End::OutOfMemory,
+            Ok(Some(unit))
+                if unit.result == "exit-code" && unit.exit_status == CREDENTIALS_STATUS =>
+            {
+                End::WithoutCredentials
+            }
             // The failure is told as it looks from here.
-            Err(_) => false,
+            Ok(_) | Err(_) => End::Other,
         }
     }
 

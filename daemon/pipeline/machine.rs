@@ -69,7 +69,7 @@ impl Machine {
         let remote = Remote::new(
             systemd.clone(),
             programs.clone(),
-            config.remote.address.clone(),
+            config.remote.clone(),
             config.deadlines.poll,
             config.deadlines.fetch,
             config.fetch,

@@ -13,10 +13,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::health::HostView;
-use super::installed::{Installed, installed, ssh_servers};
+use super::installed::{Installed, configuration, installed, ssh_servers};
 use super::observe::below;
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 use crate::host::random;
+use crate::model::credential::Credential;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::{ProbeReport, Reachability};
@@ -62,6 +63,7 @@ pub(crate) async fn run(
         user: StepUser::Probe,
         deadline,
         environment: Vec::new(),
+        credentials: credentials(view.root, &daemon),
         capture: true,
     };
     // A part of its own each time: no run is ever adopted.
@@ -90,6 +92,13 @@ pub(crate) async fn remote_from(
         }
         sleep(AGAIN).await;
     }
+}
+
+/// What the closure's remotes are to be shown. A configuration that cannot be
+/// read has none; its own daemon says so.
+fn credentials(root: &Path, daemon: &Installed) -> Vec<Credential> {
+    let gist = configuration(root, daemon);
+    gist.map(|gist| gist.credentials).unwrap_or_default()
 }
 
 fn command(root: &Path, closure: &Toplevel, daemon: &Installed, deadline: Duration) -> Vec<String> {

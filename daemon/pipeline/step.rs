@@ -23,6 +23,7 @@ mod outcome;
 mod capture;
 
 pub use outcome::StepEnd;
+pub(super) use plan::credentials;
 pub use plan::{BUILD_DIRECTORY, BUILD_USER, FETCH_GROUP, FETCH_USER, StepPlan, StepUser};
 
 use outcome::end_of;

@@ -21,6 +21,8 @@ const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
 pub struct Probe {
     /// The closure's configuration: its remote, and its own probes.
     pub config: Config,
+    /// Where this process has what it shows the remote.
+    pub credentials: Option<PathBuf>,
     /// The files of its ssh servers. One that is missing stands for the
     /// server's defaults.
     pub sshd_configs: Vec<PathBuf>,
@@ -54,7 +56,7 @@ async fn look(probe: &Probe) -> ProbeReport {
     let targets = targets(probe);
     let commands = user::commands(&probe.config.health.probes, probe.health_check.as_deref());
     let (remote, ssh, user) = tokio::join!(
-        remote::look(address, patience),
+        remote::look(address, probe.credentials.clone(), patience),
         ssh::look(&targets, deadline),
         user::look(commands, deadline),
     );

@@ -3,6 +3,7 @@
 //! In: where a branch is. Out: whether it can be asked for. Must not: fetch,
 //! or touch the mirror.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -13,10 +14,14 @@ use crate::fetcher::wire::RemoteAddress;
 use crate::model::health::Reachability;
 
 /// Asks once, on a connection of its own.
-pub(super) async fn look(address: &RemoteAddress, patience: Duration) -> Reachability {
+pub(super) async fn look(
+    address: &RemoteAddress,
+    credentials: Option<PathBuf>,
+    patience: Duration,
+) -> Reachability {
     let asked = address.clone();
     // It may block for ever; the thread ends with the process.
-    let asking = spawn_blocking(move || asking::ask(&asked));
+    let asking = spawn_blocking(move || asking::ask(&asked, credentials));
     match timeout(patience, asking).await {
         Ok(Ok(Ok(_commit))) => Reachability::Reachable,
         Ok(Ok(Err(why))) => Reachability::Unreachable(why),
@@ -33,6 +38,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::fetcher::wire::Access;
     use crate::model::revision::Branch;
 
     fn address(port: u16) -> RemoteAddress {
@@ -40,6 +46,7 @@ mod tests {
             name: "origin".to_owned(),
             url: format!("git://127.0.0.1:{port}/r.git"),
             branch: Branch::try_from("main".to_owned()).expect("a branch"),
+            access: Access::default(),
         }
     }
 
@@ -47,13 +54,13 @@ mod tests {
     async fn nobody_there_and_nobody_answering_are_both_unreachable() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let port = listener.local_addr().expect("bound").port();
-        let silent = look(&address(port), Duration::from_millis(50)).await;
+        let silent = look(&address(port), None, Duration::from_millis(50)).await;
         let Reachability::Unreachable(why) = silent else {
             panic!("a silent server answered");
         };
         assert!(why.contains("did not answer within 50ms"), "{why}");
         drop(listener);
-        let refused = look(&address(port), Duration::from_secs(60)).await;
+        let refused = look(&address(port), None, Duration::from_secs(60)).await;
         assert!(
             matches!(refused, Reachability::Unreachable(_)),
             "{refused:?}"

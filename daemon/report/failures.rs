@@ -29,6 +29,18 @@ pub fn entry(code: FailureCode) -> Entry {
             "c06a5d9e2c849f89fc85be8847195f41",
             "the remote's certificate is not accepted",
         ),
+        FailureCode::RemoteKeyUnknown => (
+            "0426f968dd89491f3d531df295111afa",
+            "nobody has told this host the ssh server's key",
+        ),
+        FailureCode::RemoteKeyChanged => (
+            "9d6dd3adae3b5bf3e1f6af0c154a3fe2",
+            "the ssh server has another key than it has to have",
+        ),
+        FailureCode::CredentialUnusable => (
+            "0f649cd9d5f6ad9f59e68cd1bbce168b",
+            "what this host is to show the remote cannot be used",
+        ),
         FailureCode::RemoteRedirected => (
             "d6e6c0e0dc24189873816a495121e22c",
             "the remote wants to be asked elsewhere",

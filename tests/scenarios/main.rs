@@ -40,6 +40,7 @@ mod following;
 mod trusting;
 mod racing;
 mod probing;
+mod asking_by_ssh;
 mod losing;
 mod drifting;
 mod configuring;

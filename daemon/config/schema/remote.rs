@@ -6,6 +6,7 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use super::access;
 use super::values::{DAY, MINUTE, SECOND, name, refusal, span};
 use crate::config::mistakes::Collector;
 use crate::config::section::{Section, quoted};
@@ -15,6 +16,9 @@ use crate::model::revision::Branch;
 
 /// More often than once a second is an attack; less than once a day is asleep.
 const POLLS: RangeInclusive<Duration> = SECOND..=DAY;
+
+/// What a remote is called that has no name.
+pub(in crate::config) const DEFAULT_NAME: &str = "origin";
 
 /// Reads the one `[[remote]]`.
 pub(super) fn remote(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Option<Remote> {
@@ -62,7 +66,7 @@ fn one_remote(
     place: &Range<usize>,
     collector: &mut Collector<'_>,
 ) -> Option<Remote> {
-    let name = name(&mut section, "origin", collector);
+    let name = name(&mut section, DEFAULT_NAME, collector);
     let branch = branch(&mut section, collector);
     let poll_interval = span(&mut section, "poll_interval", MINUTE, &POLLS, collector);
     let before = collector.count();
@@ -76,13 +80,16 @@ fn one_remote(
         );
         collector.refuse(place, "remote.url", refusal);
     }
+    let (access, credentials) = access::access(&mut section, &name, url.as_deref(), collector);
     section.finish(super::belongs, collector);
     Some(Remote {
         address: RemoteAddress {
             name: name.clone(),
             url: url?,
             branch: branch?,
+            access,
         },
+        credentials,
         name,
         poll_interval,
     })

@@ -8,4 +8,5 @@ mod quiet;
 mod servers;
 mod script;
 mod hostile;
+mod ssh;
 mod hostile_packs;

@@ -251,7 +251,10 @@ fn transports_that_run_programs_are_refused() {
     ] {
         let (problem, message) = failed(ask(&mut world.fetcher(), &poll(&remote(url))));
         assert!(
-            matches!(problem, Problem::Remote | Problem::Unauthorized),
+            matches!(
+                problem,
+                Problem::Remote | Problem::Unauthorized | Problem::Unresolved
+            ),
             "{url}: {problem:?} {message}"
         );
     }

@@ -6,10 +6,11 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::fetcher::credentials::Credentials;
 use crate::fetcher::mirror::Mirror;
 use crate::fetcher::process::serve;
 use crate::fetcher::remote::Fetcher;
-use crate::fetcher::wire::{Answer, Problem, RemoteAddress, Request};
+use crate::fetcher::wire::{Access, Answer, Problem, RemoteAddress, Request};
 use crate::model::revision::{Branch, CommitId};
 
 /// As many bytes of pack as the configuration's default allows.
@@ -95,7 +96,13 @@ impl World {
     }
 
     pub(super) fn fetcher(&self) -> Fetcher {
-        Fetcher::new(Mirror::own(&self.mirror()).expect("a mirror that nobody else owns"))
+        self.fetcher_with(None)
+    }
+
+    /// A fetcher with credentials below a directory.
+    pub(super) fn fetcher_with(&self, credentials: Option<PathBuf>) -> Fetcher {
+        let mirror = Mirror::own(&self.mirror()).expect("a mirror that nobody else owns");
+        Fetcher::new(mirror, Credentials::new(credentials).expect("memory"))
     }
 
     /// A fetcher that has fetched the head.
@@ -132,6 +139,7 @@ pub(super) fn remote(url: &str) -> RemoteAddress {
         name: "origin".to_owned(),
         url: url.to_owned(),
         branch: Branch::try_from("main".to_owned()).expect("a branch name"),
+        access: Access::default(),
     }
 }
 

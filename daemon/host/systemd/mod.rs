@@ -16,5 +16,6 @@ pub use inhibit::ShutdownLock;
 pub use state::{ActiveState, ExitCode, SystemState, UnitStatus};
 pub use timer::{TimerStatus, TransientTimer};
 pub use transient::{
-    AtShutdown, CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit, WhenKilled,
+    AtShutdown, CREDENTIALS_STATUS, CacheDirectory, Kind, Network, Sandbox, StandardOutput,
+    TransientUnit, WhenKilled,
 };

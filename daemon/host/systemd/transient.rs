@@ -19,6 +19,10 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// How soon a unit that was killed comes back.
 const COMEBACK_PAUSE: Duration = Duration::from_secs(1);
 
+/// With which status a unit ends whose credentials could not be loaded
+/// (systemd.exec(5), "Process Exit Codes").
+pub const CREDENTIALS_STATUS: i32 = 243;
+
 /// So often it may be started in so much time.
 const COMEBACKS: u32 = 10;
 const COMEBACK_INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -56,6 +60,9 @@ pub struct TransientUnit {
     pub network: Network,
     /// Its directory below `/var/cache`, made by systemd for its user.
     pub cache_directory: Option<CacheDirectory>,
+    /// Files that systemd reads as root and hands to it alone, in memory: the
+    /// name below `$CREDENTIALS_DIRECTORY`, and the file.
+    pub credentials: Vec<(String, PathBuf)>,
     /// How readily the kernel ends it when memory runs out.
     pub oom_score_adjust: Option<i32>,
     /// How much memory it may use.
@@ -160,6 +167,7 @@ impl TransientUnit {
             sandbox: Sandbox::None,
             network: Network::Host,
             cache_directory: None,
+            credentials: Vec::new(),
             oom_score_adjust: None,
             memory_max: None,
             at_shutdown: AtShutdown::Stopped,
@@ -288,6 +296,12 @@ impl TransientUnit {
         if let Some(directory) = &self.cache_directory {
             properties.push(("CacheDirectory", vec![directory.name.clone()].into()));
             properties.push(("CacheDirectoryMode", directory.mode.into()));
+        }
+        if !self.credentials.is_empty() {
+            let text =
+                |(name, file): &(String, PathBuf)| (name.clone(), file.display().to_string());
+            let credentials: Vec<_> = self.credentials.iter().map(text).collect();
+            properties.push(("LoadCredential", credentials.into()));
         }
         properties
     }
@@ -459,6 +473,15 @@ mod tests {
         );
         assert!(!properties.contains_key("StandardOutput"));
         assert_eq!(properties["StandardError"], Variant::from("journal"));
+    }
+
+    #[test]
+    fn a_credential_is_named_by_its_file_and_not_by_its_content() {
+        let mut unit = unit();
+        assert!(!by_name(&unit).contains_key("LoadCredential"));
+        unit.credentials = vec![("origin.identity".to_owned(), "/k".into())];
+        let expected = vec![("origin.identity".to_owned(), "/k".to_owned())];
+        assert_eq!(by_name(&unit)["LoadCredential"], Variant::from(expected));
     }
 
     #[test]

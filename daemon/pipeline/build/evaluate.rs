@@ -50,6 +50,7 @@ pub async fn evaluate(
         user: StepUser::Build,
         deadline,
         environment: environment(),
+        credentials: Vec::new(),
         capture: true,
     };
     if !steps.has_begun(UnitStep::Evaluate, id, AGAIN).await? {

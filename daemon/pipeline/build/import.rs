@@ -104,6 +104,7 @@ fn plan(programs: &Programs, id: &DeploymentId, commit: &CommitId, deadline: Dur
             // Its words are read.
             ("LC_ALL", "C"),
         ]),
+        credentials: Vec::new(),
         capture: false,
     }
 }

@@ -51,6 +51,7 @@ pub async fn build(
         user: StepUser::Build,
         deadline,
         environment: environment(),
+        credentials: Vec::new(),
         capture: true,
     };
     let report = steps.run(&plan).await.map_err(BuildFailure::Failed)?;

@@ -51,6 +51,7 @@ pub async fn root(
         user: StepUser::Root,
         deadline,
         environment: Vec::new(),
+        credentials: Vec::new(),
         capture: false,
     };
     let report = steps.run(&plan).await?;

@@ -3,6 +3,7 @@
 //! In: why a look found nothing. Out: a typed failure with a hint. Must not:
 //! show the secrets of a URL.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::conversation::Broken;
@@ -122,6 +123,29 @@ pub(super) fn out_of_memory(address: &RemoteAddress, limit: u64) -> Failure {
     )
 }
 
+/// A credential's file is not there.
+pub(super) fn credential_missing(address: &RemoteAddress, file: &Path) -> Failure {
+    let url = address.shown_url();
+    Failure::new(
+        FailureCode::CredentialUnusable,
+        format!(
+            "{}, which {url} is to be shown, is not there",
+            file.display()
+        ),
+        "Put the file there, or correct the path in the remote's configuration. It is looked for with each look.",
+    )
+}
+
+/// systemd could not read a credential's file.
+pub(super) fn credential_unreadable(address: &RemoteAddress) -> Failure {
+    let url = address.shown_url();
+    Failure::new(
+        FailureCode::CredentialUnusable,
+        format!("systemd cannot hand over what {url} is to be shown"),
+        "See `journalctl -u deploy-flake-fetcher.service`, and check the file that the remote's configuration names: at most 1 MiB, and readable by root.",
+    )
+}
+
 /// What the fetcher tells by itself.
 fn tried(problem: Problem, url: &str) -> Failure {
     match problem {
@@ -140,6 +164,21 @@ fn tried(problem: Problem, url: &str) -> Failure {
             format!("{url} could not show that it is who it has to be"),
             "Check the URL, this host's clock, and its certificate authorities. If nothing is wrong with them, somebody else may be answering.",
         ),
+        Problem::HostKeyUnknown => Failure::new(
+            FailureCode::RemoteKeyUnknown,
+            format!("nobody has told this host the key of {url}"),
+            "Set the remote's `host_keys` to the server's own, asked for in another way than over the same network.",
+        ),
+        Problem::HostKeyChanged => Failure::new(
+            FailureCode::RemoteKeyChanged,
+            format!("{url} has another key than it has to have"),
+            "Find out why before anything else: somebody else may be answering. If the server has a new key, set `host_keys`.",
+        ),
+        Problem::Credential => Failure::new(
+            FailureCode::CredentialUnusable,
+            format!("what this host is to show {url} cannot be used"),
+            "Check the file that the remote's `identity_file` names: a private key without a passphrase.",
+        ),
         Problem::Redirected => Failure::new(
             FailureCode::RemoteRedirected,
             format!("{url} wants to be asked elsewhere"),
@@ -148,7 +187,7 @@ fn tried(problem: Problem, url: &str) -> Failure {
         Problem::Unauthorized => Failure::new(
             FailureCode::RemoteDenied,
             format!("{url} does not let this host read it"),
-            "Check the URL (many servers answer so for a repository that does not exist), and that it can be read without credentials.",
+            "Check the URL (many servers answer so for a repository that does not exist), and what the remote is shown: `identity_file`.",
         ),
         Problem::ServerError => Failure::new(
             FailureCode::RemoteError,
@@ -241,6 +280,7 @@ fn chain(error: &Broken) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fetcher::wire::Access;
     use crate::model::failure::FailureClass;
     use crate::model::revision::Branch;
 
@@ -249,6 +289,7 @@ mod tests {
             name: "origin".to_owned(),
             url: "https://robot:tok3n@example.org/r.git".to_owned(),
             branch: Branch::try_from("main".to_owned()).expect("a branch name"),
+            access: Access::default(),
         }
     }
 
@@ -273,6 +314,9 @@ mod tests {
             (failed(Problem::Remote), Code::RemoteUnreachable),
             (failed(Problem::Unresolved), Code::RemoteUnresolved),
             (failed(Problem::Untrusted), Code::RemoteUntrusted),
+            (failed(Problem::HostKeyUnknown), Code::RemoteKeyUnknown),
+            (failed(Problem::HostKeyChanged), Code::RemoteKeyChanged),
+            (failed(Problem::Credential), Code::CredentialUnusable),
             (failed(Problem::Redirected), Code::RemoteRedirected),
             (failed(Problem::Unauthorized), Code::RemoteDenied),
             (failed(Problem::ServerError), Code::RemoteError),

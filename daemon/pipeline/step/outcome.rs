@@ -3,7 +3,7 @@
 //! In: a unit's status. Out: one of a few ends. Must not: call anything, or
 //! say what an end means for the deployment.
 
-use crate::host::systemd::{ActiveState, UnitStatus};
+use crate::host::systemd::{ActiveState, CREDENTIALS_STATUS, UnitStatus};
 
 /// SIGTERM: what systemd ends a unit with when somebody stops it.
 const SIGTERM: i32 = 15;
@@ -58,6 +58,7 @@ fn exited(status: i32) -> StepEnd {
         225 => "network namespace refused (NETWORK)",
         226 => "mount namespace refused (NAMESPACE)",
         239 => "cache directory cannot be made (CACHE_DIRECTORY)",
+        CREDENTIALS_STATUS => "credential missing or unreadable (CREDENTIALS)",
         other if (200..=243).contains(&other) => "set-up failed",
         other => return StepEnd::Exited(other),
     };

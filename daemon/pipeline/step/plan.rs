@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::host::systemd::{
     AtShutdown, CacheDirectory, Kind, Network, Sandbox, StandardOutput, TransientUnit,
 };
+use crate::model::credential::Credential;
 use crate::model::deployment::DeploymentId;
 use crate::model::stage::UnitStep;
 
@@ -45,6 +46,8 @@ pub struct StepPlan {
     pub deadline: Duration,
     /// Variables in addition to PATH and HOME.
     pub environment: Vec<(String, String)>,
+    /// Files that systemd hands to them.
+    pub credentials: Vec<Credential>,
     /// Whether their standard output is read back instead of going to the
     /// journal.
     pub capture: bool,
@@ -92,6 +95,7 @@ impl StepPlan {
             }
         }
         unit.environment.extend(self.environment.iter().cloned());
+        unit.credentials = credentials(&self.credentials);
         unit
     }
 }
@@ -129,6 +133,12 @@ pub(super) fn is_described(description: &str, step: UnitStep, id: &DeploymentId)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
 }
 
+/// Credentials as a unit takes them.
+pub(in crate::pipeline) fn credentials(credentials: &[Credential]) -> Vec<(String, PathBuf)> {
+    let pair = |it: &Credential| (it.name.clone(), it.source.clone());
+    credentials.iter().map(pair).collect()
+}
+
 /// Makes a unit the build user's.
 fn confine(unit: &mut TransientUnit) {
     unit.user = Some(BUILD_USER.to_owned());
@@ -154,6 +164,7 @@ mod tests {
             user,
             deadline: Duration::from_secs(60),
             environment: vec![("A".to_owned(), "b".to_owned())],
+            credentials: Vec::new(),
             capture,
         };
         plan.unit("/bin", PathBuf::from("/run/x.out"))
