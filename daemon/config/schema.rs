@@ -61,7 +61,8 @@ fn refuse_syntax(error: &toml::de::Error, collector: &mut Collector<'_>) {
 /// In which table a key belongs, for one that stands in another.
 fn belongs(key: &str) -> Option<String> {
     let table = match key {
-        "url" | "branch" | "poll_interval" | "identity_file" | "host_keys" => "[[remote]]",
+        "url" | "branch" | "poll_interval" | "identity_file" | "host_keys" | "token_file"
+        | "token_user" | "token_as" | "ca_file" | "proxy" => "[[remote]]",
         "import_from_derivation" => "[evaluate]",
         "confirm_window" | "probe_deadline" | "ignore_units" | "require_units" | "on_unhealthy" => {
             "[health]"

@@ -3,6 +3,7 @@
 use super::*;
 use std::collections::BTreeSet;
 
+use crate::fetcher::wire::TokenAs;
 use crate::model::policy::{Guard, OnDrift, OnRebootRequired, OnUnhealthy, UserProbe};
 
 const FILE: &str = "config.toml";
@@ -191,7 +192,7 @@ config.toml:4:7: remote.url: has a user name, password or token in it, which eve
 the host could read
   expected: a URL with scheme https, ssh, file, http or git, or user@host:path for ssh
   found:    \"https://…@example.org/a.git\"
-  to do:    Remove it, and revoke it if it was secret; a private repository can be reached by ssh.
+  to do:    Remove it, and revoke it if it was secret; name a file with the token as `token_file`.
 config.toml:5:17: remote.poll_interval: wrong type
   expected: a string
   found:    the number 60
@@ -242,14 +243,14 @@ fn each_mistake_says_where_what_and_what_to_do() {
         (
             below("branhc = \"x\""),
             "config.toml:3:1: remote.branhc: unknown key
-  expected: one of name, branch, poll_interval, url, identity_file, host_keys
+  expected: one of name, branch, poll_interval, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
   found:    \"branhc\"
   to do:    Write branch, if that is what was meant.",
         ),
         (
             below("drift = \"report\""),
             "config.toml:3:1: remote.drift: unknown key
-  expected: one of name, branch, poll_interval, url, identity_file, host_keys
+  expected: one of name, branch, poll_interval, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
   found:    \"drift\"
   to do:    Move it to the top of the file, above the first table.",
         ),
@@ -400,7 +401,7 @@ activate, profile, boot_loader, restore, probe, lock, rollback, rollback_health
         (
             below("allow = [\"remote\"]"),
             "config.toml:3:1: remote.allow: unknown key
-  expected: one of name, branch, poll_interval, url, identity_file, host_keys
+  expected: one of name, branch, poll_interval, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
   found:    \"allow\"
   to do:    Move it to [guards].",
         ),
@@ -546,7 +547,7 @@ fn documented() -> Vec<Row<'static>> {
         };
         let cell = rest.split(" | ").next().unwrap_or("");
         let default = cell.strip_prefix('`').and_then(|it| it.strip_suffix('`'));
-        if key != "DEPLOY_FLAKE_LOG" {
+        if key != "DEPLOY_FLAKE_LOG" && !key.contains("_proxy") {
             rows.push(Row {
                 table,
                 key,
@@ -730,4 +731,73 @@ fn what_would_be_no_secret_any_more_or_no_key_is_refused() {
         let told = message(&format!("{https}{line}\n"));
         assert!(told.contains("of no use with this url"), "{told}");
     }
+}
+
+#[test]
+fn what_an_https_server_is_shown_and_how_it_is_reached() {
+    let config = accepted(
+        "[[remote]]\nurl = \"https://example.org/hosts.git\"\ntoken_file = \"/run/secrets/token\"\n\
+         token_user = \"x-token-auth\"\nca_file = \"/etc/ca.pem\"\nproxy = \"socks5h://p:1\"\n",
+    );
+    let credential = Credential {
+        name: "origin.token".to_owned(),
+        source: "/run/secrets/token".into(),
+    };
+    assert_eq!(config.remote.credentials, [credential]);
+    let access = config.remote.address.access;
+    let user = "x-token-auth".to_owned();
+    assert_eq!(access.token, TokenAs::Password { user });
+    assert_eq!(access.ca_file, Some("/etc/ca.pem".into()));
+    assert_eq!(access.proxy.as_deref(), Some("socks5h://p:1"));
+    let bearer = accepted(
+        "[[remote]]\nurl = \"https://example.org/a\"\ntoken_file = \"/k\"\ntoken_as = \"bearer\"\n",
+    );
+    assert_eq!(bearer.remote.address.access.token, TokenAs::Bearer);
+}
+
+#[test]
+fn a_token_goes_over_https_only_and_stands_in_no_file_that_others_read() {
+    let https = "https://example.org/a";
+    for (url, line, wrong) in [
+        (https, "token_file = \"ghp_s3cret\"", "not an absolute path"),
+        (https, "token_user = \"a:b\"", "not the name of a user"),
+        (https, "token_as = \"basic\"", "not one of the choices"),
+        (
+            https,
+            "token_as = \"bearer\"\ntoken_user = \"a\"",
+            "not the name of a user",
+        ),
+        (https, "ca_file = \"ca.pem\"", "not an absolute path"),
+        (
+            https,
+            "proxy = \"http://u:s3cret@p:1\"",
+            "not the URL of a proxy",
+        ),
+        (
+            "http://example.org/a",
+            "token_file = \"/k\"",
+            "of no use with this url",
+        ),
+        (
+            "git@example.org:a",
+            "token_file = \"/k\"",
+            "of no use with this url",
+        ),
+        (
+            "git@example.org:a",
+            "proxy = \"http://p:1\"",
+            "of no use with this url",
+        ),
+        (
+            "file:///srv/a",
+            "ca_file = \"/k\"",
+            "of no use with this url",
+        ),
+    ] {
+        let told = message(&format!("[[remote]]\nurl = \"{url}\"\n{line}\n"));
+        assert!(told.contains(wrong), "{line}: {told}");
+    }
+    let told =
+        message("[[remote]]\nurl = \"https://example.org/a\"\nproxy = \"http://u:s3cret@p:1\"\n");
+    assert!(!told.contains("s3cret"), "{told}");
 }

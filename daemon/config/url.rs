@@ -38,6 +38,16 @@ pub(super) fn parse(text: &str) -> Result<RemoteUrl, Refused> {
     }
 }
 
+/// Whether it names a proxy: scheme, host and port, and nothing that would
+/// have to be kept secret.
+pub(super) fn is_proxy(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    ["http", "https", "socks5", "socks5h"].contains(&scheme) && is_host_and_port(authority)
+}
+
 /// The URL as it may be shown: without what may be a password or a token.
 pub(super) fn redacted(text: &str) -> String {
     let start = text.find("://").map_or(0, |scheme| scheme + 3);
@@ -130,7 +140,7 @@ fn with_scheme(scheme: &str, rest: &str) -> Result<RemoteUrl, Refused> {
 
 const CREDENTIALS: Refused = Refused {
     wrong: "has a user name, password or token in it, which every user of the host could read",
-    remedy: "Remove it, and revoke it if it was secret; a private repository can be reached by ssh.",
+    remedy: "Remove it, and revoke it if it was secret; name a file with the token as `token_file`.",
 };
 
 const BAD_USER: Refused = Refused {
@@ -331,6 +341,21 @@ mod tests {
         ] {
             let refused = parse(text).expect_err(text);
             assert!(refused.wrong.contains(wrong), "{text:?}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_host_and_a_port() {
+        for (text, is) in [
+            ("http://proxy:3128", true),
+            ("socks5h://[::1]:1080/", true),
+            ("http://u:p@proxy:3128", false),
+            ("proxy:3128", false),
+            ("ftp://proxy", false),
+            ("http://proxy/x", false),
+            ("http://", false),
+        ] {
+            assert_eq!(is_proxy(text), is, "{text}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use gix::protocol::transport::client::blocking_io::ssh::{ProgramKind, connect};
 
+use crate::fetcher::https::{self, Https};
 use crate::fetcher::ssh::Ssh;
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::{Problem, RemoteAddress};
@@ -42,6 +43,13 @@ impl Credentials {
             disallow_shell: false,
             kind: Some(ProgramKind::Ssh),
         })
+    }
+
+    /// What an https server is told of us, and how it is reached.
+    pub(super) fn https(&self, remote: &RemoteAddress) -> Result<Https, Trouble> {
+        let token = self.credential(Use::Token, remote);
+        let token = token.map(|file| https::read_token(&file)).transpose()?;
+        Ok(Https::new(token, &remote.access))
     }
 
     /// Trouble with a remote, explained by the program that asked it.

@@ -12,6 +12,7 @@ pub mod asking;
 mod remote;
 mod credentials;
 mod ssh;
+mod https;
 mod exchange;
 mod meter;
 mod metered;

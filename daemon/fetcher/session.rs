@@ -8,12 +8,13 @@ use gix::progress::Discard;
 use gix::protocol::handshake::Ref;
 use gix::protocol::ls_refs::RefPrefixes;
 use gix::protocol::transport::client::TransportWithoutIO;
-use gix::protocol::transport::client::blocking_io::{Transport, connect, ssh};
+use gix::protocol::transport::client::blocking_io::{Transport, connect, http, ssh};
 use gix::protocol::transport::{Protocol, Service};
 use gix::protocol::{Handshake, LsRefsCommand, SendFlushOnDrop};
 use gix::remote::Direction;
 
 use crate::fetcher::credentials::Credentials;
+use crate::fetcher::https::Https;
 use crate::fetcher::meter::Meter;
 use crate::fetcher::metered::Metered;
 use crate::fetcher::trouble::Trouble;
@@ -120,8 +121,8 @@ pub(super) fn connect(
     credentials: &Credentials,
     meter: &Arc<Meter>,
 ) -> Result<Metered, Trouble> {
-    let ssh = credentials.ssh(remote)?;
-    let transport = transport(repository, &remote.url, ssh);
+    let (ssh, https) = (credentials.ssh(remote)?, credentials.https(remote)?);
+    let transport = transport(repository, &remote.url, ssh, https);
     let transport = transport.map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
     Ok(Metered::new(transport, Arc::clone(meter)))
 }
@@ -130,6 +131,7 @@ fn transport(
     repository: &gix::Repository,
     url: &str,
     ssh: ssh::connect::Options,
+    https: Https,
 ) -> Result<Box<dyn Transport + Send>, gix::Error> {
     let remote = repository.remote_at(url)?;
     let (url, version) = remote.sanitized_url_and_version(Direction::Fetch)?;
@@ -140,8 +142,10 @@ fn transport(
         trace: false,
     };
     let mut transport = connect::connect(url, options)?;
-    if let Some(options) = repository.transport_options(&**text, None)? {
-        transport.configure(&*options)?;
+    if let Some(options) = repository.transport_options(&**text, None)?
+        && let Ok(options) = options.downcast::<http::Options>()
+    {
+        https.set_up(&mut *transport, *options)?;
     }
     Ok(transport)
 }

@@ -99,6 +99,8 @@ fn at_remote(error: &gix::Error, message: &str) -> Problem {
         Problem::Unauthorized
     } else if says(&["[6] ", "failed to lookup address information"]) {
         Problem::Unresolved
+    } else if message.contains("subject name") && says(NAMES) {
+        Problem::WrongName
     } else if says(&["[35] ", "[51] ", "[60] ", "[77] ", "[83] ", "[91] "]) {
         Problem::Untrusted
     } else if says(&["Operation too slow"]) {
@@ -113,6 +115,10 @@ fn at_remote(error: &gix::Error, message: &str) -> Problem {
         Problem::Remote
     }
 }
+
+/// What curl says of a certificate for somebody else. It looks at the name
+/// first, and then at who vouches for it.
+const NAMES: &[&str] = &["matches target", "does not match target"];
 
 /// What gix says of answers that it cannot make sense of.
 const NOT_GIT: &[&str] = &[

@@ -7,6 +7,8 @@
 //! The daemon does not believe an answer: a commit id is only a name until the
 //! import has hashed what it names.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::revision::{Branch, CommitId};
@@ -69,6 +71,38 @@ pub struct Access {
     /// The keys that the ssh server may have, as known_hosts(5) has them; none:
     /// those that the host knows.
     pub host_keys: Vec<String>,
+    /// As what an https server gets the token.
+    pub token: TokenAs,
+    /// Certificate authorities for this remote.
+    pub ca_file: Option<PathBuf>,
+    /// Through which proxy it is asked; None: what the environment says.
+    pub proxy: Option<String>,
+}
+
+/// As what a token is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenAs {
+    /// As the password of this user.
+    Password {
+        /// The user.
+        user: String,
+    },
+    /// As itself.
+    Bearer,
+}
+
+impl TokenAs {
+    /// Whom most servers take for the bearer of a token, if they look at all.
+    pub const USER: &str = "git";
+}
+
+impl Default for TokenAs {
+    fn default() -> Self {
+        Self::Password {
+            user: Self::USER.to_owned(),
+        }
+    }
 }
 
 impl RemoteAddress {
@@ -137,6 +171,8 @@ pub enum Problem {
     Unresolved,
     /// The remote could not show that it is who it has to be.
     Untrusted,
+    /// The remote's certificate is for another name.
+    WrongName,
     /// Nobody has told this host the ssh server's key.
     HostKeyUnknown,
     /// The ssh server has another key than it has to have.

@@ -8,6 +8,23 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+/// What curl, git and Nix look at.
+const PROXIES: [&str; 7] = [
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
+/// A proxy with a password is not passed on: every user of the host can read
+/// a unit's environment.
+fn may_be_shown((_name, value): &(String, String)) -> bool {
+    !value.contains('@')
+}
+
 /// Programs that steps and the daemon run, by absolute path.
 ///
 /// The paths are not resolved any further: Nix's programs are one binary that
@@ -29,6 +46,7 @@ pub struct Programs {
     /// `systemctl`: for what has no place on the bus.
     pub systemctl: PathBuf,
     path_variable: String,
+    proxies: Vec<(String, String)>,
 }
 
 impl Programs {
@@ -38,7 +56,21 @@ impl Programs {
         reason = "this is the module that reads the environment"
     )]
     pub fn find() -> anyhow::Result<Self> {
-        Self::find_in(&std::env::var("PATH").unwrap_or_default())
+        let programs = Self::find_in(&std::env::var("PATH").unwrap_or_default())?;
+        let value = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
+        Ok(Self {
+            proxies: PROXIES
+                .iter()
+                .filter_map(value)
+                .filter(may_be_shown)
+                .collect(),
+            ..programs
+        })
+    }
+
+    /// The environment's proxies, for units that ask the network.
+    pub fn proxies(&self) -> &[(String, String)] {
+        &self.proxies
     }
 
     /// PATH as it is given to step units.
@@ -63,6 +95,7 @@ impl Programs {
             journalctl: find("journalctl"),
             systemctl: find("systemctl"),
             path_variable: path_variable.to_owned(),
+            proxies: Vec::new(),
         };
         anyhow::ensure!(
             missing.is_empty(),

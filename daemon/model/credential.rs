@@ -19,16 +19,19 @@ pub struct Credential {
 pub enum Use {
     /// The private key that ssh shows.
     Identity,
+    /// The token that an https server wants.
+    Token,
 }
 
 impl Use {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Identity];
+    pub const ALL: [Self; 2] = [Self::Identity, Self::Token];
 
     /// The key of a `[[remote]]` that names its file.
     pub fn key(self) -> &'static str {
         match self {
             Self::Identity => "identity_file",
+            Self::Token => "token_file",
         }
     }
 
@@ -36,6 +39,7 @@ impl Use {
     pub fn of(self, remote: &str) -> String {
         match self {
             Self::Identity => format!("{remote}.identity"),
+            Self::Token => format!("{remote}.token"),
         }
     }
 }

@@ -61,6 +61,8 @@ failure_codes! {
     RemoteUnresolved = "remote-unresolved", Transient;
     /// The remote could not show that it is who it has to be.
     RemoteUntrusted = "remote-untrusted", Transient;
+    /// The remote's certificate is for another name.
+    RemoteNameMismatch = "remote-name-mismatch", Transient;
     /// Nobody has told this host the ssh server's key.
     RemoteKeyUnknown = "remote-key-unknown", Transient;
     /// The ssh server has another key than it has to have.
@@ -224,6 +226,7 @@ impl FailureCode {
             Self::RemoteUnreachable
                 | Self::RemoteUnresolved
                 | Self::RemoteUntrusted
+                | Self::RemoteNameMismatch
                 | Self::RemoteKeyUnknown
                 | Self::RemoteKeyChanged
                 | Self::RemoteRedirected

@@ -213,6 +213,8 @@ impl Remote {
         unit.syslog_identifier = Some("deploy-flake-fetcher".to_owned());
         let path = self.programs.path_variable().to_owned();
         unit.environment = vec![("PATH".to_owned(), path)];
+        let proxies = self.programs.proxies();
+        unit.environment.extend(proxies.iter().cloned());
         unit.sandbox = Sandbox::Strict;
         unit.network = Network::Internet;
         unit.cache_directory = Some(CacheDirectory {

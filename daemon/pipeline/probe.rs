@@ -62,7 +62,7 @@ pub(crate) async fn run(
         commands: vec![command(view.root, closure, &daemon, deadline)],
         user: StepUser::Probe,
         deadline,
-        environment: Vec::new(),
+        environment: steps.programs().proxies().to_vec(),
         credentials: credentials(view.root, &daemon),
         capture: true,
     };

@@ -29,6 +29,10 @@ pub fn entry(code: FailureCode) -> Entry {
             "c06a5d9e2c849f89fc85be8847195f41",
             "the remote's certificate is not accepted",
         ),
+        FailureCode::RemoteNameMismatch => (
+            "19a2ca95a46e834eb92434710d9ddec5",
+            "the remote's certificate is for another name",
+        ),
         FailureCode::RemoteKeyUnknown => (
             "0426f968dd89491f3d531df295111afa",
             "nobody has told this host the ssh server's key",

@@ -41,6 +41,7 @@ mod trusting;
 mod racing;
 mod probing;
 mod asking_by_ssh;
+mod asking_by_https;
 mod losing;
 mod drifting;
 mod configuring;

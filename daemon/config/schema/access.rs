@@ -5,16 +5,20 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::values::refusal;
+use super::values::{choice, refusal};
 use crate::config::mistakes::Collector;
 use crate::config::section::{Found, Section, quoted};
-use crate::fetcher::wire::Access;
+use crate::config::url;
+use crate::fetcher::wire::{Access, TokenAs};
 use crate::model::credential::{Credential, Use};
 
 /// How many keys one server may have, and how long each may be: together they
 /// have to fit into one message to the fetcher.
 const HOST_KEYS_LIMIT: usize = 16;
 const HOST_KEY_LIMIT: usize = 2000;
+
+/// How long the name of a user may be.
+const USER_LIMIT: usize = 100;
 
 /// Kinds of keys, as ssh writes them.
 const KEY_KINDS: [&str; 7] = [
@@ -55,7 +59,95 @@ pub(super) fn access(
         only_with(is_ssh, "ssh", first, collector);
     }
     let host_keys = host_keys(keys, collector);
-    (Access { host_keys }, credentials)
+    let is_https = url.is_none_or(|url| url.starts_with("https://"));
+    if let Some(found) = section.string(Use::Token.key(), "/var/keys/token", collector) {
+        only_with(is_https, "https", &found, collector);
+        credentials.extend(credential(Use::Token, name, &found, collector));
+    }
+    let access = Access {
+        host_keys,
+        token: token_as(section, is_https, collector),
+        ca_file: ca_file(section, is_https, collector),
+        proxy: proxy(section, url, collector),
+    };
+    (access, credentials)
+}
+
+/// As what the token is sent; a user is of no use to a bearer.
+fn token_as(section: &mut Section<'_>, is_https: bool, collector: &mut Collector<'_>) -> TokenAs {
+    let user = section.string("token_user", TokenAs::USER, collector);
+    let found = section.string("token_as", "password", collector);
+    for found in [&user, &found].into_iter().flatten() {
+        only_with(is_https, "https", found, collector);
+    }
+    let choices = [("password", false), ("bearer", true)];
+    let is_bearer = choice(found, &choices, false, collector);
+    let Some(user) = user else {
+        return if is_bearer {
+            TokenAs::Bearer
+        } else {
+            TokenAs::default()
+        };
+    };
+    let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    let is_name = !user.value.is_empty() && user.value.len() <= USER_LIMIT;
+    if is_bearer || !is_name || !user.value.bytes().all(allowed) {
+        let refusal = refusal(
+            "not the name of a user",
+            "a name without ':', with token_as = \"password\"",
+            &quoted(user.value),
+            "Write the user that the server takes the token from, or leave it out.",
+        );
+        user.refuse(collector, refusal);
+    }
+    TokenAs::Password {
+        user: user.value.to_owned(),
+    }
+}
+
+fn ca_file(
+    section: &mut Section<'_>,
+    is_https: bool,
+    collector: &mut Collector<'_>,
+) -> Option<PathBuf> {
+    let found = section.string("ca_file", "/etc/ssl/private-ca.pem", collector)?;
+    only_with(is_https, "https", &found, collector);
+    let path = Path::new(found.value);
+    if !is_plain_and_absolute(path) {
+        let refusal = refusal(
+            "not an absolute path",
+            "the absolute path of a file",
+            &quoted(found.value),
+            "Write the whole path of a file with certificates in PEM, which everybody can read.",
+        );
+        found.refuse(collector, refusal);
+    }
+    Some(path.to_owned())
+}
+
+fn proxy(
+    section: &mut Section<'_>,
+    url: Option<&str>,
+    collector: &mut Collector<'_>,
+) -> Option<String> {
+    let found = section.string("proxy", "http://proxy.example.org:3128", collector)?;
+    only_with(
+        url.is_none_or(|url| url.starts_with("http")),
+        "https",
+        &found,
+        collector,
+    );
+    if !url::is_proxy(found.value) {
+        let shown = quoted(&url::redacted(found.value));
+        let refusal = refusal(
+            "not the URL of a proxy",
+            "http, https, socks5 or socks5h, a host and a port, without a password",
+            &shown,
+            "Write it as in \"http://proxy.example.org:3128\".",
+        );
+        found.refuse(collector, refusal);
+    }
+    Some(found.value.to_owned())
 }
 
 fn only_with(is_meant: bool, scheme: &str, found: &Found<&str>, collector: &mut Collector<'_>) {

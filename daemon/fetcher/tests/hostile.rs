@@ -287,13 +287,16 @@ impl Drop for TlsServer {
 
 #[test]
 fn a_certificate_that_nobody_vouches_for_or_of_another_name_is_not_accepted() {
-    for name in ["IP:127.0.0.1", "DNS:elsewhere.example"] {
+    for (name, told) in [
+        ("IP:127.0.0.1", Problem::Untrusted),
+        ("DNS:elsewhere.example", Problem::WrongName),
+    ] {
         let world = World::new();
         let port = free_port();
         let _server = TlsServer::start(world.directory.path(), port, name);
         let remote = remote(&format!("https://127.0.0.1:{port}/upstream"));
         let (problem, message) = failed(ask(&mut world.fetcher(), &poll(&remote)));
-        assert_eq!(problem, Problem::Untrusted, "{name}: {message}");
+        assert_eq!(problem, told, "{name}: {message}");
     }
     // Plain text where TLS is expected.
     let remote = remote(&format!(

@@ -9,4 +9,5 @@ mod servers;
 mod script;
 mod hostile;
 mod ssh;
+mod https;
 mod hostile_packs;

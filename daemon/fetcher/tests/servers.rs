@@ -152,7 +152,7 @@ fn header<'a>(head: &'a [String], wanted: &str) -> Option<&'a str> {
 }
 
 /// Lets `git http-backend` answer.
-fn backend(root: &Path, head: &[String], body: &[u8]) -> Vec<u8> {
+pub(super) fn backend(root: &Path, head: &[String], body: &[u8]) -> Vec<u8> {
     let mut words = head[0].split(' ');
     let method = words.next().expect("a method");
     let target = words.next().expect("a path");

@@ -12,6 +12,7 @@ use tracing::warn;
 use super::import::import_anew;
 use super::words::{self, Cause};
 use super::{REPOSITORY, Work, argv, variables};
+use crate::host::environment::Programs;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureClass, FailureCode};
 use crate::model::revision::{Candidate, CommitId};
@@ -49,7 +50,7 @@ pub async fn evaluate(
         commands: vec![question.command(&steps.programs().nix)],
         user: StepUser::Build,
         deadline,
-        environment: environment(),
+        environment: environment(steps.programs()),
         credentials: Vec::new(),
         capture: true,
     };
@@ -115,13 +116,15 @@ impl Question<'_> {
 }
 
 /// Nix reads `/etc/nix/nix.conf` and no user's settings.
-pub(super) fn environment() -> Vec<(String, String)> {
-    variables(&[
+pub(super) fn environment(programs: &Programs) -> Vec<(String, String)> {
+    let mut environment = variables(&[
         ("NIX_USER_CONF_FILES", ""),
         ("GIT_TERMINAL_PROMPT", "0"),
         // Its words, and those of git below it, are read.
         ("LC_ALL", "C"),
-    ])
+    ]);
+    environment.extend(programs.proxies().iter().cloned());
+    environment
 }
 
 fn is_damaged(report: &StepReport) -> bool {

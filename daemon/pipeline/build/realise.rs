@@ -50,7 +50,7 @@ pub async fn build(
         commands: vec![command(&steps.programs().nix, derivation)],
         user: StepUser::Build,
         deadline,
-        environment: environment(),
+        environment: environment(steps.programs()),
         credentials: Vec::new(),
         capture: true,
     };

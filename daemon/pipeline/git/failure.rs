@@ -162,7 +162,12 @@ fn tried(problem: Problem, url: &str) -> Failure {
         Problem::Untrusted => Failure::new(
             FailureCode::RemoteUntrusted,
             format!("{url} could not show that it is who it has to be"),
-            "Check the URL, this host's clock, and its certificate authorities. If nothing is wrong with them, somebody else may be answering.",
+            "Check the URL, this host's clock, and its certificate authorities (`ca_file`). If nothing is wrong with them, somebody else may be answering.",
+        ),
+        Problem::WrongName => Failure::new(
+            FailureCode::RemoteNameMismatch,
+            format!("the certificate of {url} is for another name"),
+            "Write the name that it is for into the remote's `url`. If the name is right, somebody else may be answering.",
         ),
         Problem::HostKeyUnknown => Failure::new(
             FailureCode::RemoteKeyUnknown,
@@ -177,7 +182,7 @@ fn tried(problem: Problem, url: &str) -> Failure {
         Problem::Credential => Failure::new(
             FailureCode::CredentialUnusable,
             format!("what this host is to show {url} cannot be used"),
-            "Check the file that the remote's `identity_file` names: a private key without a passphrase.",
+            "Check the file that the remote's `identity_file` or `token_file` names: a private key without a passphrase, or a token of one word.",
         ),
         Problem::Redirected => Failure::new(
             FailureCode::RemoteRedirected,
@@ -187,7 +192,7 @@ fn tried(problem: Problem, url: &str) -> Failure {
         Problem::Unauthorized => Failure::new(
             FailureCode::RemoteDenied,
             format!("{url} does not let this host read it"),
-            "Check the URL (many servers answer so for a repository that does not exist), and what the remote is shown: `identity_file`.",
+            "Check the URL (many servers answer so for a repository that does not exist), and what the remote is shown: `identity_file` or `token_file`.",
         ),
         Problem::ServerError => Failure::new(
             FailureCode::RemoteError,
@@ -314,6 +319,7 @@ mod tests {
             (failed(Problem::Remote), Code::RemoteUnreachable),
             (failed(Problem::Unresolved), Code::RemoteUnresolved),
             (failed(Problem::Untrusted), Code::RemoteUntrusted),
+            (failed(Problem::WrongName), Code::RemoteNameMismatch),
             (failed(Problem::HostKeyUnknown), Code::RemoteKeyUnknown),
             (failed(Problem::HostKeyChanged), Code::RemoteKeyChanged),
             (failed(Problem::Credential), Code::CredentialUnusable),
