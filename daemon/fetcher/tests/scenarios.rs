@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::fetcher::mirror::Mirror;
 use crate::fetcher::process::serve;
+use crate::fetcher::tests::servers::{GitDaemon, HttpServer, free_port};
 use crate::fetcher::tests::upstream::{
     World, ask, failed, fetch, fetched, git, head, poll, remote,
 };
@@ -135,13 +136,21 @@ fn a_repository_of_sha_256_is_refused_with_the_reason() {
     let init = ["init", "--quiet", "--object-format=sha256", "sha256"];
     git(world.directory.path(), &init);
     git(&other, &["commit", "--quiet", "--allow-empty", "-m", "one"]);
-    let remote = remote(&format!("file://{}", other.display()));
-    let (problem, message) = failed(ask(&mut world.fetcher(), &poll(&remote)));
-    assert_eq!(problem, Problem::Unsupported);
-    assert!(
-        message.contains("SHA-1") && message.contains("found sha256"),
-        "{message}"
-    );
+    let http = HttpServer::default().start(world.directory.path().to_owned());
+    let port = free_port();
+    let _daemon = GitDaemon::serve(world.directory.path(), port);
+    for url in [
+        format!("file://{}", other.display()),
+        format!("http://127.0.0.1:{http}/sha256"),
+        format!("git://127.0.0.1:{port}/sha256"),
+    ] {
+        let (problem, message) = failed(ask(&mut world.fetcher(), &poll(&remote(&url))));
+        assert_eq!(problem, Problem::Unsupported, "{url}: {message}");
+        assert!(
+            message.contains("SHA-1") && message.contains("found sha256"),
+            "{message}"
+        );
+    }
 }
 
 #[test]
