@@ -25,6 +25,7 @@ pub use self::mistakes::{Mistake, Mistakes, Warning};
 
 use crate::fetcher::wire::RemoteAddress;
 use crate::model::credential::Credential;
+use crate::model::flake::Flake;
 use crate::model::policy::{
     BootLoader, Deadlines, FetchLimits, Guards, Health, OnFailedRollback, Policy, Settings, Trust,
 };
@@ -64,6 +65,8 @@ pub struct Config {
     pub pre_activate_check: String,
     /// Whether evaluation may build.
     pub import_from_derivation: bool,
+    /// Where the flake is, and with what its inputs are fetched.
+    pub flake: Flake,
 }
 
 impl Config {
@@ -80,6 +83,7 @@ impl Config {
                 self.boot_loader,
                 &self.pre_activate_check,
                 self.import_from_derivation,
+                &self.flake,
             )
         );
         let digest = Sha256::digest(text)

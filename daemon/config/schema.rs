@@ -6,6 +6,7 @@
 mod values;
 mod remote;
 mod access;
+mod evaluate;
 mod guards;
 mod health;
 mod deadlines;
@@ -63,7 +64,7 @@ fn belongs(key: &str) -> Option<String> {
     let table = match key {
         "url" | "branch" | "poll_interval" | "identity_file" | "host_keys" | "token_file"
         | "token_user" | "token_as" | "ca_file" | "proxy" => "[[remote]]",
-        "import_from_derivation" => "[evaluate]",
+        "import_from_derivation" | "directory" | "submodules" | "nix_config_file" => "[evaluate]",
         "confirm_window" | "probe_deadline" | "ignore_units" | "require_units" | "on_unhealthy" => {
             "[health]"
         }
@@ -91,7 +92,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
     let on_failed_rollback = on_failed_rollback(&mut top, collector);
     let guards = guards::guards(&mut top, collector);
     let remote = remote::remote(&mut top, collector);
-    let import_from_derivation = evaluate(&mut top, collector);
+    let (import_from_derivation, flake) = evaluate::evaluate(&mut top, collector);
     let health = health::health(&mut top, collector);
     let deadlines = deadlines::deadlines(&mut top, collector);
     let fetch = fetch::limits(&mut top, collector);
@@ -115,6 +116,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
         boot_loader,
         pre_activate_check,
         import_from_derivation,
+        flake,
     })
 }
 
@@ -194,13 +196,4 @@ fn pre_activate_check(top: &mut Section<'_>, collector: &mut Collector<'_>) -> S
         found.refuse(collector, refusal);
     }
     found.value.to_owned()
-}
-
-fn evaluate(top: &mut Section<'_>, collector: &mut Collector<'_>) -> bool {
-    let Some(mut section) = top.section("evaluate", collector) else {
-        return false;
-    };
-    let import_from_derivation = section.boolean("import_from_derivation", collector);
-    section.finish(belongs, collector);
-    import_from_derivation.unwrap_or(false)
 }

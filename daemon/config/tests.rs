@@ -801,3 +801,22 @@ fn a_token_goes_over_https_only_and_stands_in_no_file_that_others_read() {
         message("[[remote]]\nurl = \"https://example.org/a\"\nproxy = \"http://u:s3cret@p:1\"\n");
     assert!(!told.contains("s3cret"), "{told}");
 }
+
+#[test]
+fn the_flake_may_be_below_the_top_but_not_outside() {
+    let evaluate = |lines: &str| format!("{REMOTE}[evaluate]\n{lines}\n");
+    let config = accepted(&evaluate(
+        "directory = \"nix/hosts\"\nsubmodules = true\nnix_config_file = \"/var/keys/nix.conf\"",
+    ));
+    assert_eq!(config.flake.directory.as_deref(), Some("nix/hosts"));
+    assert!(config.flake.submodules);
+    assert_eq!(config.flake.nix_config, Some("/var/keys/nix.conf".into()));
+    for directory in [
+        "", "/etc", "../x", "a/../b", "a//b", ".", "a?b", "a&rev=x", ".git", "a b", "a#b",
+    ] {
+        let told = message(&evaluate(&format!("directory = \"{directory}\"")));
+        assert!(told.contains("not a directory of the repository"), "{told}");
+    }
+    let told = message(&evaluate("nix_config_file = \"/home/a/nix.conf\""));
+    assert!(told.contains("where the daemon cannot see it"), "{told}");
+}

@@ -14,3 +14,4 @@ pub mod rollback;
 pub mod stage;
 pub mod text;
 pub mod credential;
+pub mod flake;

@@ -12,12 +12,14 @@
 
 mod words;
 mod import;
+mod inputs;
 mod evaluate;
 mod realise;
 mod root;
 
-pub use evaluate::evaluate;
+pub use evaluate::{Evaluating, evaluate};
 pub use import::import;
+pub use inputs::Inputs;
 pub use realise::build;
 pub use root::root;
 

@@ -22,6 +22,7 @@ use crate::host::environment::Programs;
 use crate::host::systemd::{ShutdownLock, SystemState, Systemd};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::flake::Flake;
 use crate::model::health::{Baseline, Reachability};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback};
 use crate::model::revision::{Candidate, CommitId, Confirmed};
@@ -53,6 +54,8 @@ pub struct Machine {
     on_failed_rollback: OnFailedRollback,
     pre_activate_check: String,
     import_from_derivation: bool,
+    flake: Flake,
+    inputs: build::Inputs,
     origin: Origin,
 }
 
@@ -90,6 +93,8 @@ impl Machine {
             on_failed_rollback: config.on_failed_rollback,
             pre_activate_check: config.pre_activate_check.clone(),
             import_from_derivation: config.import_from_derivation,
+            inputs: build::Inputs::new(&config.remote, &config.flake),
+            flake: config.flake.clone(),
             origin,
         }
     }
@@ -168,7 +173,7 @@ impl Stages for Machine {
 
     async fn import(&self, id: &DeploymentId, candidate: &Candidate) -> Result<(), Failure> {
         let deadline = self.deadlines.import;
-        let imported = build::import(&self.steps, id, candidate, deadline).await;
+        let imported = build::import(&self.steps, id, candidate, &self.inputs, deadline).await;
         if imported.is_err() {
             // The mirror may be to blame: the next poll proves it, or makes it anew.
             self.remote.forget_fetched();
@@ -181,15 +186,13 @@ impl Stages for Machine {
         id: &DeploymentId,
         candidate: &Candidate,
     ) -> Result<Derivation, Failure> {
-        build::evaluate(
-            &self.steps,
-            id,
-            candidate,
-            &self.configuration,
-            self.import_from_derivation,
-            self.deadlines.evaluate,
-        )
-        .await
+        let how = build::Evaluating {
+            configuration: &self.configuration,
+            import_from_derivation: self.import_from_derivation,
+            flake: &self.flake,
+            inputs: &self.inputs,
+        };
+        build::evaluate(&self.steps, id, candidate, how, self.deadlines.evaluate).await
     }
 
     async fn build(

@@ -14,14 +14,14 @@ use crate::testbed::host::Host;
 use crate::testbed::world::{World, wait_until};
 
 /// What the server takes (`lighttpd.conf`, `serve-git`).
-const TOKEN: &str = "t0ken-of-the-test-bed-7f1d2c9b";
+pub(crate) const TOKEN: &str = "t0ken-of-the-test-bed-7f1d2c9b";
 
 /// Where the host has it.
-const FILE: &str = "/var/keys/token";
+pub(crate) const FILE: &str = "/var/keys/token";
 
-const URL: &str = "https://git.test/private/infrastructure.git";
+pub(crate) const URL: &str = "https://git.test/private/infrastructure.git";
 
-fn config(url: &str, lines: &str) -> String {
+pub(crate) fn config(url: &str, lines: &str) -> String {
     format!(
         "[[remote]]\nurl = \"{url}\"\npoll_interval = \"1s\"\n{lines}\n\
          [health]\nconfirm_window = \"1s\"\nprobe_deadline = \"20s\"\n[deadlines]\npoll = \"4s\"\n"
@@ -29,7 +29,7 @@ fn config(url: &str, lines: &str) -> String {
 }
 
 /// With the token and the test bed's authority.
-fn trusted() -> String {
+pub(crate) fn trusted() -> String {
     format!("token_file = \"{FILE}\"\nca_file = \"/opt/mini/tls/ca.pem\"")
 }
 
@@ -37,7 +37,7 @@ fn generation(label: &str) -> Generation {
     Generation::without_daemon(label).daemon_config(&config(URL, &trusted()))
 }
 
-fn world() -> (World, Host) {
+pub(crate) fn world() -> (World, Host) {
     let world = World::starting_with(generation("first").with("systemdConf", Value::Null));
     let mut host = world.host();
     write_token(&host, TOKEN);
@@ -46,7 +46,7 @@ fn world() -> (World, Host) {
     (world, host)
 }
 
-fn write_token(host: &Host, token: &str) {
+pub(crate) fn write_token(host: &Host, token: &str) {
     let file = host.path(FILE);
     fs::create_dir_all(file.parent().expect("it is in a directory"))
         .and_then(|()| fs::write(&file, format!("{token}\n")))
@@ -91,7 +91,7 @@ fn requests(world: &mut World, host: &Host) -> Vec<String> {
 /// Asserts that no process, log or file of the host has a word, but for the file that it comes from and the memory
 /// that systemd made of it.
 #[track_caller]
-fn is_nowhere(host: &Host, word: &str) {
+pub(crate) fn is_nowhere(host: &Host, word: &str) {
     let encoded = host.shell(&format!("printf 'git:%s' {word} | base64 -w0"));
     for word in [word, encoded.text()] {
         // The pattern comes by standard input: it must not stand in a command line itself.

@@ -42,6 +42,7 @@ mod racing;
 mod probing;
 mod asking_by_ssh;
 mod asking_by_https;
+mod asking_for_inputs;
 mod losing;
 mod drifting;
 mod configuring;

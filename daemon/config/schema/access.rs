@@ -89,12 +89,12 @@ fn token_as(section: &mut Section<'_>, is_https: bool, collector: &mut Collector
             TokenAs::default()
         };
     };
-    let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+@".contains(&byte);
     let is_name = !user.value.is_empty() && user.value.len() <= USER_LIMIT;
     if is_bearer || !is_name || !user.value.bytes().all(allowed) {
         let refusal = refusal(
             "not the name of a user",
-            "a name without ':', with token_as = \"password\"",
+            "letters, digits, '.', '_', '-', '+' and '@', with token_as = \"password\"",
             &quoted(user.value),
             "Write the user that the server takes the token from, or leave it out.",
         );
@@ -162,13 +162,21 @@ fn only_with(is_meant: bool, scheme: &str, found: &Found<&str>, collector: &mut 
     }
 }
 
-/// The file of a secret: what systemd can hand over, and nobody else can read.
+/// The file of a secret, and what the fetcher finds it as.
 fn credential(
     of: Use,
     remote: &str,
     found: &Found<&str>,
     collector: &mut Collector<'_>,
 ) -> Option<Credential> {
+    secret_file(found, collector).map(|source| Credential {
+        name: of.of(remote),
+        source,
+    })
+}
+
+/// A file that systemd can hand over, and nobody else can read.
+pub(super) fn secret_file(found: &Found<&str>, collector: &mut Collector<'_>) -> Option<PathBuf> {
     let path = Path::new(found.value);
     let refuse = |wrong: &str, remedy: &str| {
         refusal(
@@ -188,10 +196,7 @@ fn credential(
             remedy,
         )
     } else {
-        return Some(Credential {
-            name: of.of(remote),
-            source: PathBuf::from(path),
-        });
+        return Some(PathBuf::from(path));
     };
     found.refuse(collector, refusal);
     None

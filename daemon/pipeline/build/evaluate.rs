@@ -10,11 +10,13 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::import::import_anew;
+use super::inputs::Inputs;
 use super::words::{self, Cause};
 use super::{REPOSITORY, Work, argv, variables};
 use crate::host::environment::Programs;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureClass, FailureCode};
+use crate::model::flake::Flake;
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::stage::UnitStep;
 use crate::model::system::{Configuration, Derivation, StorePath};
@@ -35,23 +37,23 @@ pub async fn evaluate(
     steps: &Steps,
     id: &DeploymentId,
     candidate: &Candidate,
-    configuration: &Configuration,
-    import_from_derivation: bool,
+    how: Evaluating<'_>,
     deadline: Duration,
 ) -> Result<Derivation, Failure> {
+    let configuration = how.configuration;
     let question = Question {
         commit: candidate.commit(),
-        configuration,
-        import_from_derivation,
+        how,
     };
+    let environment = how.inputs.environment_over(environment(steps.programs()));
     let plan = StepPlan {
         step: UnitStep::Evaluate,
         deployment: id.clone(),
         commands: vec![question.command(&steps.programs().nix)],
         user: StepUser::Build,
         deadline,
-        environment: environment(steps.programs()),
-        credentials: Vec::new(),
+        environment,
+        credentials: how.inputs.credentials.clone(),
         capture: true,
     };
     if !steps.has_begun(UnitStep::Evaluate, id, AGAIN).await? {
@@ -60,30 +62,57 @@ pub async fn evaluate(
             return answer(&report, configuration);
         }
         warn!(deployment = %id, nix = report.tail, "repository cannot be read and is made anew");
-        import_anew(steps, id, candidate, deadline).await?;
+        import_anew(steps, id, candidate, how.inputs, deadline).await?;
     }
     let report = steps.run_part(&plan, AGAIN).await?;
     steps.release(UnitStep::Import).await;
     answer(&report, configuration)
 }
 
+/// How a commit is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluating<'a> {
+    /// Which configuration of the flake.
+    pub configuration: &'a Configuration,
+    /// Whether evaluation may build.
+    pub import_from_derivation: bool,
+    /// Where the flake is.
+    pub flake: &'a Flake,
+    /// With what its inputs are fetched.
+    pub inputs: &'a Inputs,
+}
+
 /// What is asked of Nix.
 struct Question<'a> {
     commit: &'a CommitId,
-    configuration: &'a Configuration,
-    import_from_derivation: bool,
+    how: Evaluating<'a>,
 }
 
 impl Question<'_> {
+    fn flake(&self) -> String {
+        let Evaluating {
+            configuration,
+            flake,
+            ..
+        } = self.how;
+        let mut query = format!("rev={}", self.commit);
+        if let Some(directory) = &flake.directory {
+            query.push_str(&format!("&dir={directory}"));
+        }
+        if flake.submodules {
+            query.push_str("&submodules=1");
+        }
+        format!(
+            "git+file://{REPOSITORY}?{query}#.{}",
+            configuration.attribute()
+        )
+    }
+
     fn command(&self, nix: &Path) -> Vec<String> {
         // The dot keeps Nix from looking below `packages` first, which can
         // cost more than the answer.
-        let flake = format!(
-            "git+file://{REPOSITORY}?rev={}#.{}",
-            self.commit,
-            self.configuration.attribute()
-        );
-        let import_from_derivation = self.import_from_derivation.to_string();
+        let flake = self.flake();
+        let import_from_derivation = self.how.import_from_derivation.to_string();
         argv(
             nix,
             [
@@ -115,7 +144,7 @@ impl Question<'_> {
     }
 }
 
-/// Nix reads `/etc/nix/nix.conf` and no user's settings.
+/// Nix reads `/etc/nix/nix.conf` and no user's settings, unless they are given.
 pub(super) fn environment(programs: &Programs) -> Vec<(String, String)> {
     let mut environment = variables(&[
         ("NIX_USER_CONF_FILES", ""),
@@ -354,16 +383,42 @@ mod tests {
         assert!(failure.detail.ends_with("ifd> linking"));
     }
 
+    fn asked(commit: &CommitId, flake: &Flake) -> Vec<String> {
+        let how = Evaluating {
+            configuration: &configuration(),
+            import_from_derivation: false,
+            flake,
+            inputs: &Inputs {
+                credentials: Vec::new(),
+                environment: Vec::new(),
+                origin: None,
+            },
+        };
+        Question { commit, how }.command(Path::new("/bin/nix"))
+    }
+
+    #[test]
+    fn a_directory_and_submodules_are_part_of_the_question() {
+        let commit = CommitId::try_from("0123456789abcdef0123456789abcdef01234567".to_owned())
+            .expect("a good id");
+        let flake = Flake {
+            directory: Some("nix/hosts".to_owned()),
+            submodules: true,
+            nix_config: None,
+        };
+        let command = asked(&commit, &flake);
+        let asked = command.last().map(String::as_str).unwrap_or_default();
+        assert!(
+            asked.contains("01234567&dir=nix/hosts&submodules=1#."),
+            "{asked}"
+        );
+    }
+
     #[test]
     fn nix_is_asked_for_exactly_this_commit() {
         let commit = CommitId::try_from("0123456789abcdef0123456789abcdef01234567".to_owned())
             .expect("a good id");
-        let command = Question {
-            commit: &commit,
-            configuration: &configuration(),
-            import_from_derivation: false,
-        }
-        .command(Path::new("/bin/nix"));
+        let command = asked(&commit, &Flake::default());
         assert_eq!(
             command.last().map(String::as_str),
             Some(

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::inputs::Inputs;
 use super::words::{self, Cause};
 use super::{REPOSITORY, Work, argv, variables};
 use crate::host::environment::Programs;
@@ -48,10 +49,11 @@ pub async fn import(
     steps: &Steps,
     id: &DeploymentId,
     candidate: &Candidate,
+    inputs: &Inputs,
     deadline: Duration,
 ) -> Result<(), Failure> {
     if !steps.has_begun(UnitStep::Import, id, ANEW).await? {
-        let plan = plan(steps.programs(), id, candidate.commit(), deadline);
+        let plan = plan(steps.programs(), id, candidate.commit(), inputs, deadline);
         let report = steps.run(&plan).await?;
         if report.end == StepEnd::Succeeded {
             return Ok(());
@@ -61,7 +63,7 @@ pub async fn import(
         }
         warn!(deployment = %id, git = report.tail, "repository does not work and is made anew");
     }
-    import_anew(steps, id, candidate, deadline).await
+    import_anew(steps, id, candidate, inputs, deadline).await
 }
 
 /// Removes the repository and brings the candidate into a new one.
@@ -69,9 +71,10 @@ pub(super) async fn import_anew(
     steps: &Steps,
     id: &DeploymentId,
     candidate: &Candidate,
+    inputs: &Inputs,
     deadline: Duration,
 ) -> Result<(), Failure> {
-    let mut plan = plan(steps.programs(), id, candidate.commit(), deadline);
+    let mut plan = plan(steps.programs(), id, candidate.commit(), inputs, deadline);
     let remove = argv(
         &steps.programs().rm,
         ["-rf", "--one-file-system", "--", REPOSITORY],
@@ -88,11 +91,21 @@ pub(super) async fn import_anew(
     }
 }
 
-fn plan(programs: &Programs, id: &DeploymentId, commit: &CommitId, deadline: Duration) -> StepPlan {
+fn plan(
+    programs: &Programs,
+    id: &DeploymentId,
+    commit: &CommitId,
+    inputs: &Inputs,
+    deadline: Duration,
+) -> StepPlan {
+    let mut commands = vec![initialise(programs)];
+    let origin = inputs.origin.as_deref();
+    commands.extend(origin.map(|origin| name_origin(programs, origin)));
+    commands.push(fetch(programs, commit));
     StepPlan {
         step: UnitStep::Import,
         deployment: id.clone(),
-        commands: vec![initialise(programs), fetch(programs, commit)],
+        commands,
         user: StepUser::Import,
         deadline,
         environment: variables(&[
@@ -122,6 +135,15 @@ fn initialise(programs: &Programs) -> Vec<String> {
             "--template=",
             REPOSITORY,
         ],
+    )
+}
+
+/// Nothing is fetched from there: Nix looks it up for submodules whose URL is
+/// relative to the repository's.
+fn name_origin(programs: &Programs, url: &str) -> Vec<String> {
+    argv(
+        &programs.git,
+        ["-C", REPOSITORY, "config", "remote.origin.url", url],
     )
 }
 
