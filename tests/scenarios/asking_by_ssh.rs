@@ -115,6 +115,14 @@ fn a_key_that_is_missing_broken_or_refused_is_told_and_taken_up_when_it_is_repla
     let told = fails(&host, "credential-unusable");
     assert!(told.contains(KEY), "{told}");
 
+    // More than systemd hands over.
+    shell("head -c 2M /dev/zero > operator-key").must_succeed();
+    host.run(&["deploy-flake", "trigger"]);
+    host.wait_for_status("a key that is no key is told", DEADLINE, |status| {
+        let told = status["remote"]["last_error"]["message"].as_str();
+        told.is_some_and(|it| it.contains("systemd cannot hand over"))
+    });
+
     shell("echo nonsense > operator-key").must_succeed();
     host.run(&["deploy-flake", "trigger"]);
     let description = "the broken key is told in ssh's words";
