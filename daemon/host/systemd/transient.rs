@@ -302,6 +302,8 @@ impl TransientUnit {
                 |(name, file): &(String, PathBuf)| (name.clone(), file.display().to_string());
             let credentials: Vec<_> = self.credentials.iter().map(text).collect();
             properties.push(("LoadCredential", credentials.into()));
+            // A core of it would bring them to a disk.
+            properties.push(("LimitCORE", 0_u64.into()));
         }
         properties
     }
@@ -479,9 +481,11 @@ mod tests {
     fn a_credential_is_named_by_its_file_and_not_by_its_content() {
         let mut unit = unit();
         assert!(!by_name(&unit).contains_key("LoadCredential"));
+        assert!(!by_name(&unit).contains_key("LimitCORE"));
         unit.credentials = vec![("origin.identity".to_owned(), "/k".into())];
         let expected = vec![("origin.identity".to_owned(), "/k".to_owned())];
         assert_eq!(by_name(&unit)["LoadCredential"], Variant::from(expected));
+        assert_eq!(by_name(&unit)["LimitCORE"], Variant::from(0_u64));
     }
 
     #[test]
