@@ -112,7 +112,9 @@ impl Ssh {
         // A file in memory is read, or there is nothing to be told.
         let _ = log.rewind();
         let _ = (&mut *log).take(LOG_LIMIT).read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        // Its lines end as those of a terminal.
+        let said = String::from_utf8_lossy(&bytes).replace('\r', "");
+        said.trim().to_owned()
     }
 }
 

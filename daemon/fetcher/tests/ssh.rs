@@ -20,6 +20,7 @@ fn a_refused_connection_is_told_in_the_words_of_ssh() {
     for _ in 0..2 {
         let (problem, message) = failed(ask(&mut fetcher, &poll(&ssh(free_port()))));
         assert_eq!(problem, Problem::Remote, "{message}");
+        assert!(message.ends_with("Connection refused"), "{message}");
         let told = message.matches("Connection refused").count();
         assert_eq!(
             told, 1,
