@@ -1,7 +1,8 @@
 //! The only reader of the environment, besides `main`: which programs this
-//! daemon uses, found once on its PATH.
+//! daemon uses, found once on its PATH, and through which proxies.
 //!
-//! In: PATH. Out: absolute paths that stay the same for the daemon's life.
+//! In: PATH, and the proxies' variables. Out: absolute paths that stay the same
+//! for the daemon's life.
 //! Must not: search again later; a switch may change what PATH would find.
 
 use std::path::{Path, PathBuf};
@@ -19,10 +20,13 @@ const PROXIES: [&str; 7] = [
     "NO_PROXY",
 ];
 
-/// A proxy with a password is not passed on: every user of the host can read
-/// a unit's environment.
-fn may_be_shown((_name, value): &(String, String)) -> bool {
-    !value.contains('@')
+/// Those that are set. One with a password is not passed on: every user of the
+/// host can read a unit's environment.
+fn proxies_in(value: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let named = |name: &&str| Some(((*name).to_owned(), value(name)?));
+    let may_be_shown = |(_, value): &(String, String)| !value.contains('@');
+    let proxies = PROXIES.iter().filter_map(named);
+    proxies.filter(may_be_shown).collect()
 }
 
 /// Programs that steps and the daemon run, by absolute path.
@@ -57,13 +61,8 @@ impl Programs {
     )]
     pub fn find() -> anyhow::Result<Self> {
         let programs = Self::find_in(&std::env::var("PATH").unwrap_or_default())?;
-        let value = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
         Ok(Self {
-            proxies: PROXIES
-                .iter()
-                .filter_map(value)
-                .filter(may_be_shown)
-                .collect(),
+            proxies: proxies_in(|name| std::env::var(name).ok()),
             ..programs
         })
     }
@@ -162,6 +161,22 @@ mod tests {
         );
         assert_eq!(lookup(&path, "git"), Some(good));
         assert_eq!(lookup(&path, "nix"), None);
+    }
+
+    #[test]
+    fn a_proxy_with_a_password_is_not_passed_on() {
+        let value = |name: &str| match name {
+            "https_proxy" => Some("http://proxy:3128".to_owned()),
+            "all_proxy" => Some("http://user:secret@proxy:3128".to_owned()),
+            "no_proxy" => Some("localhost,.example.org".to_owned()),
+            "PATH" => Some("/bin".to_owned()),
+            _ => None,
+        };
+        let names: Vec<_> = proxies_in(value)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["https_proxy", "no_proxy"]);
     }
 
     #[test]

@@ -122,6 +122,8 @@ fn a_private_repository_over_https_is_followed_with_a_token_that_stands_nowhere(
     let kind = "stat --file-system --format=%T /run/credentials";
     let kind = host.shell(kind).text().to_owned();
     assert!(["tmpfs", "ramfs"].contains(&&*kind), "{kind}");
+    let show = "systemctl show --value --property=LimitCORE deploy-flake-fetcher.service";
+    assert_eq!(host.shell(show).text(), "0", "it leaves no core behind");
     let asked = requests(&mut world, &host);
     let private = asked.iter().filter(|it| it.contains("path=/private/"));
     let mut private = private.peekable();
@@ -184,4 +186,25 @@ fn a_token_goes_where_the_url_says_and_nowhere_else() {
     let elsewhere = |it: &&String| !it.starts_with("port=443 ") && !it.contains("/git/last");
     assert_eq!(asked.iter().find(elsewhere), None);
     is_nowhere(&host, TOKEN);
+}
+
+#[test]
+fn the_proxy_of_the_daemons_environment_is_asked() {
+    let (_world, host) = world();
+    let environment = |line: &str| {
+        let directory = "/run/systemd/system/deploy-flake.service.d";
+        let unit = format!("[Service]\nEnvironment={line}");
+        let write = format!("mkdir -p {directory} && echo '{unit}' > {directory}/proxy.conf");
+        host.shell(&write).must_succeed();
+        host.run(&["systemctl", "daemon-reload"]).must_succeed();
+        host.run(&["systemctl", "restart", "deploy-flake.service"])
+            .must_succeed();
+    };
+    // Nobody listens there.
+    environment("https_proxy=http://git.test:3128");
+    fails(&host, "remote-unreachable");
+    environment("https_proxy=http://git.test:3128 no_proxy=git.test");
+    host.wait_for_status("no proxy is asked for this name", DEADLINE, |status| {
+        status["remote"]["last_error"].is_null() && status["remote"]["head"].is_string()
+    });
 }
