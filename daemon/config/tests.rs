@@ -563,7 +563,7 @@ fn every_key_is_documented_below_its_table() {
     // Unknown keys make the reader name all those that it knows.
     let told = message(&format!(
         "x = 1\n{REMOTE}x = 1\n[evaluate]\nx = 1\n[health]\nx = 1\n[[probe]]\nx = 1\n\
-         [guards]\nx = 1\n[reserve]\nx = 1\n[deadlines]\nx = 1\n[fetch]\nx = 1\n"
+         [guards]\nx = 1\n[reserve]\nx = 1\n[deadlines]\nx = 1\n[fetch]\nx = 1\n[trust]\nx = 1\n"
     ));
     let lines: Vec<&str> = told.lines().map(str::trim).collect();
     let rows = documented();

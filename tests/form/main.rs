@@ -125,7 +125,7 @@ fn a_rule_of_the_bus_that_names_a_member_names_its_interface() {
         .split('<')
         .filter(|rule| rule.contains("send_member="))
         .collect();
-    assert_eq!(rules.len(), 3, "{rules:?}");
+    assert_eq!(rules.len(), 4, "{rules:?}");
     for rule in rules {
         assert!(rule.contains("send_interface="), "{rule}");
     }

@@ -33,7 +33,7 @@ fn refused(host: &Host, code: &str) {
         DEADLINE,
         |status| {
             status["condition"]["state"] == "refused"
-                && status["condition"]["failure"]["code"] == code
+                && status["remote"]["last_error"]["code"] == code
         },
     );
     looks(host, 2);

@@ -28,6 +28,10 @@ pub(in super::super) fn finish(
         state.known_broken.clear();
         state.floor = Some(deployment.candidate.commit().clone());
     }
+    // It was for one deployment, whatever became of that.
+    if state.allowed.as_ref() == Some(deployment.candidate.commit()) {
+        state.allowed = None;
+    }
     if let Some(toplevel) = &toplevel {
         let now = context.now.wall;
         state.quarantine.learn(&deployment, toplevel, &outcome, now);

@@ -74,7 +74,6 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
                 deployment.cause = Cause::Operator;
                 deployment.allowed.clone_from(allowed);
             }
-            use_up(&mut state, &deployment);
             let phase = first_phase(&state, deployment);
             enter(state, phase, None)
         }
@@ -95,7 +94,7 @@ fn take_over(
     };
     let abandon = unit.map(|unit| Effect::Abandon(old.id.clone(), unit));
     let superseded_before = old.superseded_before + 1;
-    let mut ended = finish(state, old, None, Outcome::Superseded, abandon, context);
+    let ended = finish(state, old, None, Outcome::Superseded, abandon, context);
     let deployment = deployment(
         candidate,
         Cause::NewCommit,
@@ -103,18 +102,10 @@ fn take_over(
         superseded_before,
         context,
     );
-    use_up(&mut ended.state, &deployment);
     let phase = first_phase(&ended.state, deployment);
     let mut next = enter(ended.state, phase, None);
     next.effects.splice(0..0, ended.effects);
     next
-}
-
-/// What root allowed was for one deployment.
-fn use_up(state: &mut State, deployment: &Deployment) {
-    if state.allowed.as_ref() == Some(deployment.candidate.commit()) {
-        state.allowed = None;
-    }
 }
 
 fn deployment(
