@@ -80,6 +80,7 @@ impl Config {
                 &self.deadlines,
                 &self.health,
                 &self.guards,
+                &self.trust,
                 self.boot_loader,
                 &self.pre_activate_check,
                 self.import_from_derivation,

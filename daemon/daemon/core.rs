@@ -167,6 +167,7 @@ impl<S: Stages> Core<S> {
         self.standing.observed = observed.clone();
         self.feed(Event::Looked(Look {
             head: self.standing.answered_head(),
+            is_refused: self.standing.is_refused(),
             observed,
             demand,
         }));

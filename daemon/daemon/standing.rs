@@ -113,6 +113,13 @@ impl Standing {
         self.failures
     }
 
+    /// Whether the remote answered the last time, and what it offers may not be
+    /// followed.
+    pub(super) fn is_refused(&self) -> bool {
+        let failure = self.remote_failure.as_ref();
+        failure.is_some_and(|failure| failure.code.is_of_offer())
+    }
+
     /// The branch's commit, only if the remote answered the last time.
     pub(super) fn answered_head(&self) -> Option<CommitId> {
         match &self.remote_failure {

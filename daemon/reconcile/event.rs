@@ -36,6 +36,8 @@ pub enum Event {
 pub struct Look {
     /// The commit that the remote's branch is; `None` while nobody can say.
     pub head: Option<CommitId>,
+    /// Whether the remote answered, and what it offers may not be followed.
+    pub is_refused: bool,
     /// What the host is.
     pub observed: Observed,
     /// Who wants it.

@@ -156,6 +156,7 @@ impl World {
 
     fn look(&mut self, head: Option<CommitId>) {
         self.feed(Event::Looked(Look {
+            is_refused: false,
             head,
             observed: self.observed.clone(),
             demand: Demand::Look,

@@ -32,10 +32,21 @@ pub fn decide(state: &State, look: &Look, context: &Context<'_>) -> Decision {
         (Some(head), Some(last)) if head == last.deployment.candidate.commit() => {
             same_candidate(state, last, look, context)
         }
-        (None, Some(last)) => same_candidate(state, last, look, context),
+        (None, Some(last)) if may_stand(last, look, context) => {
+            same_candidate(state, last, look, context)
+        }
         (Some(head), _) => Decision::Deploy(Candidate::Commit(head.clone()), Cause::NewCommit),
-        (None, None) => Decision::Rest,
+        (None, _) => Decision::Rest,
     }
+}
+
+/// Whether the last candidate may be tried again although nobody asks for it
+/// now: not where the judge refused it, or might under other settings. What was
+/// confirmed may always be brought back.
+fn may_stand(last: &Finished, look: &Look, context: &Context<'_>) -> bool {
+    let is_confirmed = matches!(last.outcome, Outcome::Deployed | Outcome::Unchanged);
+    let was_judged_alike = last.deployment.settings == context.settings;
+    is_confirmed || arrived(last, &look.observed) || (!look.is_refused && was_judged_alike)
 }
 
 fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context<'_>) -> Decision {
@@ -146,6 +157,8 @@ pub fn supersedes(head: Option<&CommitId>, candidate: &Candidate, superseded_bef
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::fixtures::*;
     use super::super::state::Retry;
     use super::*;
@@ -167,6 +180,7 @@ mod tests {
 
     fn look(head: Option<u8>, observed: Observed) -> Look {
         Look {
+            is_refused: false,
             head: head.map(commit),
             observed,
             demand: Demand::Time,
@@ -295,6 +309,34 @@ mod tests {
         for code in [FailureCode::InputUnavailable, FailureCode::SystemUnhealthy] {
             waits_for_its_time_or_for_an_operator(refused(code));
         }
+    }
+
+    #[test]
+    fn what_may_not_be_followed_is_not_tried_again_from_memory() {
+        let state = refused(FailureCode::InputUnavailable);
+        let mut look = look(None, observed(0));
+        assert_eq!(decided(&state, &look), deploy(1, Cause::Retry));
+        let policy = policy();
+        let mut other = context(&policy, 100);
+        other.settings.digest = "other".to_owned();
+        assert_eq!(decide(&state, &look, &other), Decision::Rest);
+        look.is_refused = true;
+        assert_eq!(decided(&state, &look), Decision::Rest);
+        look.demand = Demand::Retry {
+            allowed: BTreeSet::new(),
+        };
+        assert_eq!(decided(&state, &look), Decision::Rest);
+    }
+
+    #[test]
+    fn what_was_confirmed_is_brought_back_whatever_is_offered() {
+        let state = after(Outcome::Deployed);
+        let mut policy = policy();
+        policy.on_drift = OnDrift::Correct;
+        let mut look = look(None, observed(7));
+        look.is_refused = true;
+        let decided = decide(&state, &look, &context(&policy, 100));
+        assert_eq!(decided, deploy(1, Cause::Drift));
     }
 
     fn waits_for_its_time_or_for_an_operator(mut state: State) {

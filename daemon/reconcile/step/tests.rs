@@ -42,6 +42,7 @@ impl Story {
 
     fn look(&mut self, head: u8) -> bool {
         self.feed(Event::Looked(Look {
+            is_refused: false,
             head: Some(commit(head)),
             observed: observed(0),
             demand: Demand::Time,
@@ -250,6 +251,7 @@ fn what_was_evaluated_is_not_evaluated_again_unless_it_is_another_configuration(
         let mut context = context(&policy, 1000);
         context.settings.configuration = configuration.to_owned();
         let look = Event::Looked(Look {
+            is_refused: false,
             head: Some(commit(1)),
             observed: observed(0),
             demand: Demand::Look,
@@ -440,6 +442,7 @@ fn a_remote_that_is_as_silent_for_the_previous_system_is_no_verdict() {
 /// Builds commit `head`, which asks for toplevel 1 as commit 1 did.
 fn rebuild(story: &mut Story, head: u8, demand: Demand) {
     story.feed(Event::Looked(Look {
+        is_refused: false,
         head: Some(commit(head)),
         observed: observed(0),
         demand,
@@ -458,6 +461,7 @@ fn one_failure_is_one_activation_until_an_operator_says_retry() {
     story.report(touched());
     story.report(rolled_back());
     story.feed(Event::Looked(Look {
+        is_refused: false,
         head: Some(commit(1)),
         observed: observed(0),
         demand: Demand::Look,
@@ -506,6 +510,7 @@ fn a_system_that_takes_the_host_down_is_not_tested_for_ever() {
     assert!(matches!(story.outcome(), Outcome::Inconclusive(_)));
     assert_eq!(story.failure_code(), Some(FailureCode::HostBusy));
     story.feed(Event::Looked(Look {
+        is_refused: false,
         head: Some(commit(1)),
         observed: observed(0),
         demand: Demand::Look,
@@ -573,6 +578,7 @@ fn looked_at(mut story: Story, running: u8, default_entry: DefaultEntry) -> Rebo
         ..observed(0)
     };
     story.feed(Event::Looked(Look {
+        is_refused: false,
         head: Some(commit(1)),
         observed,
         demand: Demand::Time,
@@ -717,6 +723,7 @@ fn a_commit_for_which_memory_runs_out_three_times_waits_for_another() {
     for (index, is_retried) in [true, true, false].into_iter().enumerate() {
         if index > 0 {
             story.feed(Event::Looked(Look {
+                is_refused: false,
                 head: Some(commit(1)),
                 observed: observed(0),
                 demand: Demand::Look,
@@ -742,4 +749,61 @@ fn a_late_or_foreign_completion_is_stale() {
     assert!(story.feed(foreign));
     assert!(story.report(Report::Checked(Ok(observed(0)))));
     assert_eq!(story.state, before);
+}
+
+/// A whole deployment of commit 1, confirmed.
+fn confirmed_story() -> Story {
+    let mut story = Story::begin().until_boot_entry();
+    story.report(Report::BootEntryWritten(Ok(())));
+    story.report(Report::ReadBack(observed(1)));
+    story.report(Report::Disarmed(Verdict::Commit));
+    story
+}
+
+#[test]
+fn the_floor_rises_when_a_commit_is_confirmed_and_not_before() {
+    let rolled_back = {
+        let mut story = Story::begin().until_test();
+        assert_eq!(story.state.floor, None);
+        story.report(Report::Tested(Err(TestFailure::Touched {
+            failure: failure(FailureCode::ActivationFailed),
+            failed_units: BTreeSet::new(),
+        })));
+        story
+    };
+    assert_eq!(rolled_back.state.floor, None);
+    let unconfirmed = Story::begin().until_boot_entry();
+    assert_eq!(
+        unconfirmed.state.floor, None,
+        "the boot entry is not read back yet"
+    );
+    let story = confirmed_story();
+    assert_eq!(*story.outcome(), Outcome::Deployed);
+    assert_eq!(story.state.floor, Some(commit(1)));
+}
+
+#[test]
+fn what_root_allowed_is_used_up_by_one_deployment_however_it_ends() {
+    let mut story = confirmed_story();
+    story.feed(Event::Allowed(commit(2)));
+    assert_eq!(story.state.confirmed().allowed, Some(commit(2)));
+    story.look(3);
+    assert_eq!(
+        story.state.allowed,
+        Some(commit(2)),
+        "that was another commit"
+    );
+    story.report(Report::Imported(Err(failure(FailureCode::ImportFailed))));
+    story.look(2);
+    assert_eq!(
+        story.state.allowed,
+        Some(commit(2)),
+        "looks go on meanwhile"
+    );
+    story.report(Report::Imported(Ok(())));
+    story.report(Report::Evaluated(Err(failure(
+        FailureCode::EvaluationFailed,
+    ))));
+    assert_eq!(story.state.allowed, None);
+    assert_eq!(story.state.floor, Some(commit(1)));
 }
