@@ -5,6 +5,7 @@ mod scenarios;
 mod damage;
 mod growth;
 mod quiet;
+mod lineage;
 mod servers;
 mod script;
 mod hostile;
