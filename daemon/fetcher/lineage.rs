@@ -16,7 +16,8 @@ use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::{Answer, Problem};
 use crate::model::revision::CommitId;
 
-/// How many commits are listed, at most; the judge takes no more.
+/// How many commits the judge takes: with one more it says that there are too
+/// many, so no more than that are listed.
 const COMMIT_LIMIT: usize = 100_000;
 
 /// A page is over when it has this many bytes; one object may go beyond.
@@ -95,7 +96,9 @@ fn list(
         let commit = commit?;
         ends.extend(commit.parent_ids.iter().copied());
         above.push(commit.id);
-        within_limit(above.len())?;
+        if above.len() > COMMIT_LIMIT {
+            return Ok(above);
+        }
     }
     for id in &above {
         ends.remove(id);
@@ -127,16 +130,10 @@ fn below(
         let id = commit?.id;
         ends.remove(&id);
         commits.push(id);
-        within_limit(commits.len())?;
+        if commits.len() > COMMIT_LIMIT {
+            return Ok(());
+        }
     }
-    Ok(())
-}
-
-fn within_limit(found: usize) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        found <= COMMIT_LIMIT,
-        "expected at most {COMMIT_LIMIT} commits between two, found more"
-    );
     Ok(())
 }
 

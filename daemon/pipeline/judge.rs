@@ -69,7 +69,8 @@ impl Judge {
     ) -> Result<(), Failure> {
         let floors = self.floors(confirmed);
         let is_confirmed = !floors.is_empty() && floors.iter().all(|floor| floor == tip);
-        if is_confirmed || confirmed.allowed.as_ref() == Some(tip) || self.demands_nothing() {
+        if is_confirmed || confirmed.allowed.as_ref() == Some(tip) || self.demands_nothing(&floors)
+        {
             return Ok(());
         }
         let case = Case {
@@ -99,10 +100,12 @@ impl Judge {
         }
     }
 
-    fn demands_nothing(&self) -> bool {
+    /// Whether any commit will do: a first one too, where nothing is demanded of
+    /// it but to follow what is not there.
+    fn demands_nothing(&self, floors: &[CommitId]) -> bool {
         self.trust.require == Require::Nothing
-            && self.trust.force_push == ForcePush::Allow
             && self.trust.introduction.is_none()
+            && (floors.is_empty() || self.trust.force_push == ForcePush::Allow)
     }
 
     fn keys(&self) -> Result<KeyFiles, Failure> {
