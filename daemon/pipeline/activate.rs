@@ -119,7 +119,7 @@ async fn output(steps: &Steps, view: HostView<'_>, report: &StepReport) -> Optio
         return None;
     }
     let name = UnitStep::Test.unit();
-    let unit = view.systemd.unit(&name).await.ok()??;
+    let unit = view.systemd.status(&name).await.ok()??;
     let journalctl = &steps.programs().journalctl;
     let words = journal::tail(journalctl, &unit.run(&name), 1, Said::WithSystemd).await;
     (!words.text.is_empty()).then(String::new)

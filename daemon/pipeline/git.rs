@@ -252,7 +252,7 @@ impl Remote {
 
     /// How the fetcher ended, as far as only systemd knows.
     async fn end(&self) -> End {
-        match self.systemd.unit(UNIT).await {
+        match self.systemd.status(UNIT).await {
             Ok(Some(unit)) if unit.result == "oom-kill" => End::OutOfMemory,
             Ok(Some(unit))
                 if unit.result == "exit-code" && unit.exit_status == CREDENTIALS_STATUS =>
@@ -266,7 +266,7 @@ impl Remote {
 
     /// What the fetcher, and ssh in it, said on standard error.
     async fn last_words(&self, said: Said) -> String {
-        match self.systemd.unit(UNIT).await {
+        match self.systemd.status(UNIT).await {
             Ok(Some(unit)) => {
                 let journalctl = &self.programs.journalctl;
                 let words = journal::tail(journalctl, &unit.run(UNIT), LAST_WORDS, said).await;

@@ -45,7 +45,7 @@ impl HostView<'_> {
     pub(super) async fn failing_restarts(&self) -> Result<BTreeSet<String>, SystemdError> {
         let mut failing = BTreeSet::new();
         for name in self.systemd.restarting_units().await? {
-            let unit = self.systemd.unit(&name).await?;
+            let unit = self.systemd.status(&name).await?;
             if unit.is_some_and(|unit| unit.result != "success") {
                 failing.insert(name);
             }

@@ -13,7 +13,9 @@ use tracing::{debug, info, warn};
 
 use crate::host::environment::Programs;
 use crate::host::journal::{self, Extent, Run, Said, Words};
-use crate::host::systemd::{ActiveState, SystemState, Systemd, SystemdError, UnitStatus};
+use crate::host::systemd::{
+    ActiveState, SystemState, Systemd, SystemdError, UnitState, UnitStatus,
+};
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::stage::UnitStep;
@@ -153,13 +155,13 @@ impl Steps {
         }
     }
 
-    async fn read(&self, unit: &str) -> Result<Option<UnitStatus>, Failure> {
+    async fn read(&self, unit: &str) -> Result<Option<UnitState>, Failure> {
         self.systemd.unit(unit).await.map_err(step_failed)
     }
 
     /// Clears the unit's name: another deployment's step is stopped, but not
     /// in the middle of changing the system.
-    async fn make_room(&self, plan: &StepPlan, other: &UnitStatus) -> Result<(), Failure> {
+    async fn make_room(&self, plan: &StepPlan, other: &UnitState) -> Result<(), Failure> {
         let unit = plan.step.unit();
         if !is_described(&other.description, plan.step, &plan.deployment) {
             warn!(
@@ -269,13 +271,13 @@ fn remove_output(step: UnitStep) {
 }
 
 /// Whether the unit is this deployment's, and its result can still be had.
-fn is_ours(found: &UnitStatus, description: &str) -> bool {
+fn is_ours(found: &UnitState, description: &str) -> bool {
     // One that was stopped by somebody and is about to be unloaded has none.
     let is_stopped = found.has_ended() && found.active_state == ActiveState::Inactive;
     found.description == description && !is_stopped
 }
 
-fn is_kept(step: UnitStep, found: &UnitStatus, keep: Option<(&DeploymentId, UnitStep)>) -> bool {
+fn is_kept(step: UnitStep, found: &UnitState, keep: Option<(&DeploymentId, UnitStep)>) -> bool {
     let is_running = !found.has_ended();
     let is_kept = keep.is_some_and(|(id, kept)| {
         is_described(&found.description, step, id) && (step == kept || is_running)

@@ -9,11 +9,14 @@ mod state;
 mod transient;
 mod timer;
 mod bus;
+mod units;
+mod unit;
+mod ending;
 mod inhibit;
 
 pub use bus::{Systemd, SystemdError};
 pub use inhibit::ShutdownLock;
-pub use state::{ActiveState, ExitCode, SystemState, UnitStatus};
+pub use state::{ActiveState, ExitCode, SystemState, UnitState, UnitStatus};
 pub use timer::{TimerStatus, TransientTimer};
 pub use transient::{
     AtShutdown, CREDENTIALS_STATUS, CacheDirectory, Kind, Network, Sandbox, StandardOutput,

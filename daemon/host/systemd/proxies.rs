@@ -7,6 +7,15 @@ use std::collections::HashMap;
 
 use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
 
+/// What all units have, whatever their type (org.freedesktop.systemd1(5)).
+pub(super) const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
+
+/// What services have besides.
+pub(super) const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
+
+/// To an empty name systemd answers with the properties of all interfaces.
+pub(super) const EVERY_INTERFACE: &str = "";
+
 /// One unit as `ListUnitsFiltered` lists it: name, description, load state,
 /// active state, sub state, followed unit, path, job id, job type, job path.
 pub(super) type ListedUnit = (
@@ -57,8 +66,7 @@ pub(super) trait Manager {
     fn system_state(&self) -> zbus::Result<String>;
 }
 
-/// Every property of every interface that an object has: systemd answers so to
-/// an empty interface name.
+/// Properties of a unit: some interface's, or all of them for an empty name.
 #[zbus::proxy(
     interface = "org.freedesktop.DBus.Properties",
     default_service = "org.freedesktop.systemd1"

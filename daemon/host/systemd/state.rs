@@ -8,7 +8,8 @@ use std::fmt;
 
 use zbus::{OwnedObjectPath, OwnedVariant};
 
-use crate::host::journal::Run;
+use super::proxies::{EVERY_INTERFACE, UNIT_INTERFACE};
+use crate::host::journal;
 
 /// The state of the whole system (`systemctl is-system-running`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,21 @@ impl ActiveState {
     }
 }
 
+/// What can be read of a unit from one or all of its interfaces.
+pub(super) trait Description: Sized {
+    /// The interface; empty for all of them.
+    const INTERFACE: &str;
+
+    /// Reads what `GetAll` answered; None when the unit is not loaded.
+    fn from_properties(properties: &HashMap<String, OwnedVariant>) -> Option<Self>;
+}
+
+/// What tells whether something still goes on.
+pub(super) trait Run: Description {
+    /// Whether nothing goes on any more, and the result is final.
+    fn is_over(&self) -> bool;
+}
+
 /// How a unit's main process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
@@ -117,15 +133,28 @@ impl ExitCode {
     }
 }
 
-/// What systemd knows about a loaded unit, read in one call.
+/// What a loaded unit is and does, whatever its type: read in one call, and
+/// without what costs systemd most, a service's accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitStatus {
+pub struct UnitState {
     /// Its description.
     pub description: String,
     /// Its state.
     pub active_state: ActiveState,
     /// Its type's own state, such as `running` or `exited`.
     pub sub_state: String,
+    /// Whether a job is queued or running for it.
+    pub has_job: bool,
+    /// Whether it was made over the bus and has no file of its own.
+    pub is_transient: bool,
+}
+
+/// What systemd knows about a loaded service and its last run, read in one
+/// call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitStatus {
+    /// What it is and does.
+    pub state: UnitState,
     /// How its last run ended: `success`, `exit-code`, `signal`, `timeout`, `oom-kill`, ...
     pub result: String,
     /// How the main process ended.
@@ -136,24 +165,9 @@ pub struct UnitStatus {
     pub invocation_id: String,
     /// When this run began, in microseconds of the monotonic clock.
     pub began: u64,
-    /// Its main process, while it runs.
-    pub main_pid: Option<u32>,
-    /// Whether a job is queued or running for it.
-    pub has_job: bool,
-    /// Whether it was made over the bus and has no file of its own.
-    pub is_transient: bool,
 }
 
-impl UnitStatus {
-    /// This run, by what its lines in the journal are found by.
-    pub fn run(&self, unit: &str) -> Run {
-        Run {
-            unit: unit.to_owned(),
-            invocation_id: self.invocation_id.clone(),
-            began: self.began,
-        }
-    }
-
+impl UnitState {
     /// Whether nothing goes on any more, and the result is final.
     pub fn has_ended(&self) -> bool {
         // A unit whose start job still waits is inactive, and has not ended.
@@ -166,11 +180,13 @@ impl UnitStatus {
                 }
             }
     }
+}
 
-    /// Reads what `GetAll` answered; None when the unit is not loaded.
-    pub(super) fn from_properties(properties: &HashMap<String, OwnedVariant>) -> Option<Self> {
+impl Description for UnitState {
+    const INTERFACE: &str = UNIT_INTERFACE;
+
+    fn from_properties(properties: &HashMap<String, OwnedVariant>) -> Option<Self> {
         let text = |name: &str| -> Option<&str> { properties.get(name)?.try_into().ok() };
-        let number = |name: &str| -> Option<i32> { properties.get(name)?.try_into().ok() };
         if text("LoadState") == Some("not-found") {
             return None;
         }
@@ -178,18 +194,52 @@ impl UnitStatus {
             description: text("Description")?.to_owned(),
             active_state: ActiveState::parse(text("ActiveState")?),
             sub_state: text("SubState")?.to_owned(),
-            result: text("Result").unwrap_or_default().to_owned(),
-            exit_code: ExitCode::parse(number("ExecMainCode").unwrap_or(0)),
-            exit_status: number("ExecMainStatus").unwrap_or(0),
-            invocation_id: invocation_id(properties.get("InvocationID")),
-            began: began(properties),
-            main_pid: main_pid(properties.get("MainPID")),
             has_job: has_job(properties.get("Job")),
             is_transient: properties
                 .get("Transient")
                 .and_then(|value| bool::try_from(value).ok())
                 .unwrap_or(false),
         })
+    }
+}
+
+impl UnitStatus {
+    /// This run, by what its lines in the journal are found by.
+    pub fn run(&self, unit: &str) -> journal::Run {
+        journal::Run {
+            unit: unit.to_owned(),
+            invocation_id: self.invocation_id.clone(),
+            began: self.began,
+        }
+    }
+}
+
+impl Description for UnitStatus {
+    const INTERFACE: &str = EVERY_INTERFACE;
+
+    fn from_properties(properties: &HashMap<String, OwnedVariant>) -> Option<Self> {
+        let text = |name: &str| -> Option<&str> { properties.get(name)?.try_into().ok() };
+        let number = |name: &str| -> Option<i32> { properties.get(name)?.try_into().ok() };
+        Some(Self {
+            state: UnitState::from_properties(properties)?,
+            result: text("Result").unwrap_or_default().to_owned(),
+            exit_code: ExitCode::parse(number("ExecMainCode").unwrap_or(0)),
+            exit_status: number("ExecMainStatus").unwrap_or(0),
+            invocation_id: invocation_id(properties.get("InvocationID")),
+            began: began(properties),
+        })
+    }
+}
+
+impl Run for UnitState {
+    fn is_over(&self) -> bool {
+        self.has_ended()
+    }
+}
+
+impl Run for UnitStatus {
+    fn is_over(&self) -> bool {
+        self.state.has_ended()
     }
 }
 
@@ -215,12 +265,6 @@ fn began(properties: &HashMap<String, OwnedVariant>) -> u64 {
         .filter_map(|name| u64::try_from(properties.get(*name)?).ok());
     // Zero: it has not happened.
     times.filter(|&time| time != 0).min().unwrap_or(u64::MAX)
-}
-
-fn main_pid(value: Option<&OwnedVariant>) -> Option<u32> {
-    value
-        .and_then(|value| u32::try_from(value).ok())
-        .filter(|&pid| pid != 0)
 }
 
 /// The property is the job's id and path; no job has the id 0.
@@ -254,7 +298,6 @@ mod tests {
             ("InvocationID", vec![0_u8, 0x1f, 0xff].into()),
             ("ExecMainStartTimestampMonotonic", 70_u64.into()),
             ("InactiveExitTimestampMonotonic", 80_u64.into()),
-            ("MainPID", 0_u32.into()),
             ("Job", (job, job_path).into()),
             ("Transient", true.into()),
         ]
@@ -269,17 +312,18 @@ mod tests {
         assert_eq!(
             status,
             Some(UnitStatus {
-                description: "a unit".to_owned(),
-                active_state: ActiveState::Failed,
-                sub_state: "failed".to_owned(),
+                state: UnitState {
+                    description: "a unit".to_owned(),
+                    active_state: ActiveState::Failed,
+                    sub_state: "failed".to_owned(),
+                    has_job: false,
+                    is_transient: true,
+                },
                 result: "exit-code".to_owned(),
                 exit_code: ExitCode::Exited,
                 exit_status: 4,
                 invocation_id: "001fff".to_owned(),
                 began: 70,
-                main_pid: None,
-                has_job: false,
-                is_transient: true,
             })
         );
     }
@@ -305,9 +349,9 @@ mod tests {
             ("deactivating", "stop-sigterm", 0, false),
             ("reloading", "reload", 0, false),
         ] {
-            let status = UnitStatus::from_properties(&properties(active, sub, job))
+            let state = UnitState::from_properties(&properties(active, sub, job))
                 .expect("everything is there");
-            assert_eq!(status.has_ended(), ended, "{active} {sub} job {job}");
+            assert_eq!(state.has_ended(), ended, "{active} {sub} job {job}");
         }
     }
 

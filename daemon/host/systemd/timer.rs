@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use zbus::OwnedVariant;
 
-use super::proxies::Property;
-use super::state::ActiveState;
+use super::proxies::{EVERY_INTERFACE, Property};
+use super::state::{ActiveState, Description};
 
 /// How late systemd may be, to be late together with others.
 const ACCURACY: Duration = Duration::from_secs(1);
@@ -61,8 +61,10 @@ pub struct TimerStatus {
     pub elapses: Option<Duration>,
 }
 
-impl TimerStatus {
-    pub(super) fn from_properties(properties: &HashMap<String, OwnedVariant>) -> Option<Self> {
+impl Description for TimerStatus {
+    const INTERFACE: &str = EVERY_INTERFACE;
+
+    fn from_properties(properties: &HashMap<String, OwnedVariant>) -> Option<Self> {
         let text = |name: &str| -> Option<String> {
             let text: &str = properties.get(name)?.try_into().ok()?;
             Some(text.to_owned())

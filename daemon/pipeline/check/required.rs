@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::health::{HostView, list, unreadable};
 use super::as_policy_has_it;
-use crate::host::systemd::{ActiveState, UnitStatus};
+use crate::host::systemd::{ActiveState, UnitState};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::policy::Health;
 
@@ -53,7 +53,7 @@ fn down(
 }
 
 /// What a unit is that is not in the list of the active ones.
-fn state(unit: Option<&UnitStatus>) -> String {
+fn state(unit: Option<&UnitState>) -> String {
     let Some(unit) = unit else {
         return "not loaded; is its name right?".to_owned();
     };

@@ -34,7 +34,7 @@ pub(super) fn end_of(status: Option<&UnitStatus>) -> StepEnd {
     match status.result.as_str() {
         // A success remains active. One that is not, was stopped meanwhile,
         // and whether it was done by then, nobody knows.
-        "success" if status.active_state == ActiveState::Active => StepEnd::Succeeded,
+        "success" if status.state.active_state == ActiveState::Active => StepEnd::Succeeded,
         "success" => StepEnd::Signalled(SIGTERM),
         "exit-code" => exited(status.exit_status),
         "signal" | "core-dump" => StepEnd::Signalled(status.exit_status),
@@ -68,21 +68,22 @@ fn exited(status: i32) -> StepEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::systemd::ExitCode;
+    use crate::host::systemd::{ExitCode, UnitState};
 
     fn status(active_state: ActiveState, result: &str, exit_status: i32) -> UnitStatus {
         UnitStatus {
-            description: String::new(),
-            active_state,
-            sub_state: String::new(),
+            state: UnitState {
+                description: String::new(),
+                active_state,
+                sub_state: String::new(),
+                has_job: false,
+                is_transient: true,
+            },
             result: result.to_owned(),
             exit_code: ExitCode::Exited,
             exit_status,
             invocation_id: String::new(),
             began: 0,
-            main_pid: None,
-            has_job: false,
-            is_transient: true,
         }
     }
 
