@@ -17,8 +17,7 @@ pub struct Client {
 
 impl Client {
     pub(crate) fn start(ground: &Arc<Ground>, layer: &Layer) -> Self {
-        let [upper, lower] = layer.stack();
-        let mut container = Container::new(ground, "client", &[&upper, &lower]);
+        let mut container = Container::new(ground, "client", &layer.stack());
         container.link.configure();
         container.start(&["/usr/bin/sleep", "infinity"], true);
         let client = Self { container };

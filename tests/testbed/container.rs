@@ -44,7 +44,7 @@ pub(crate) struct Container {
 
 impl Container {
     /// Makes its file system and its link; nothing runs yet. The layers come with the uppermost first.
-    pub(crate) fn new(ground: &Arc<Ground>, name: &str, layers: &[&Path]) -> Self {
+    pub(crate) fn new(ground: &Arc<Ground>, name: &str, layers: &[PathBuf]) -> Self {
         let link = ground.hub.join(&ground.record);
         let directory = ground.memory().join(&link.namespace);
         for part in ["upper", "work", "root"] {

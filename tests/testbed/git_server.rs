@@ -24,8 +24,7 @@ pub struct GitServer {
 
 impl GitServer {
     pub(crate) fn start(ground: &Arc<Ground>, layer: &Layer, first: &Generation) -> Self {
-        let [upper, lower] = layer.stack();
-        let container = Container::new(ground, "git", &[&upper, &lower]);
+        let container = Container::new(ground, "git", &layer.stack());
         container.link.configure();
         let bare = container.root().join(format!("srv/git/{REPOSITORY}.git"));
         let work = ground.memory().join("work");

@@ -34,8 +34,7 @@ pub struct Host {
 
 impl Host {
     pub(crate) fn new(ground: &Arc<Ground>, layer: &Layer) -> Self {
-        let [upper, lower] = layer.stack();
-        let container = Container::new(ground, "host", &[&upper, &lower]);
+        let container = Container::new(ground, "host", &layer.stack());
         // Outside of the closure, so that equal generations of two hosts are one system.
         container.write(&format!("{STATE}/network"), &container.link.to_shell());
         Self {

@@ -72,9 +72,16 @@
 
 let
   inherit (builtins)
-    attrNames concatMap concatStringsSep foldl' genList isBool isList listToAttrs map replaceStrings toFile toJSON toString;
+    attrNames concatMap concatStringsSep dirOf foldl' genList isBool isList listToAttrs map replaceStrings toFile toJSON toString;
 
-  quote = text: "'" + replaceStrings [ "'" ] [ "'\\''" ] text + "'";
+  quote = quoteWith { };
+  # The same with words of the text standing for variables of the shell.
+  quoteWith = variables: text:
+    let
+      words = attrNames variables;
+      value = word: "'\"\$${variables.${word}}\"'";
+    in
+    "'" + replaceStrings ([ "'" ] ++ words) ([ "'\\''" ] ++ map value words) text + "'";
   hook = "/opt/mini/hook";
   script = lines: concatStringsSep "\n" ([ "#!/bin/sh" ] ++ lines) + "\n";
 
@@ -146,11 +153,14 @@ let
     value = allUnits.${unit};
   }) (attrNames allUnits));
 
+  # No process for each file: a build is a thing of many scenarios.
+  directories = paths: "mkdir -p " + concatStringsSep " " (map (path: quoteWith { "@out@" = "out"; } "@out@/${dirOf path}") paths) + "\n";
   writeFile = path: ''
-    mkdir -p "$(dirname "$out/etc/${path}")"
-    printf %s ${quote files.${path}} | sed "s|@daemon@|$daemonTree|g" > "$out/etc/${path}"
+    printf %s ${quoteWith { "@daemon@" = "daemonTree"; } files.${path}} > "$out/etc/${path}"
   '';
-  writeFiles = toFile "write-etc" (concatStringsSep "" (map writeFile (attrNames files)));
+  writeFiles = toFile "write-etc" (
+    directories (map (path: "etc/${path}") (attrNames files)) + concatStringsSep "" (map writeFile (attrNames files))
+  );
 
   ## Scripts of the closure; @out@ becomes its path
 
@@ -209,11 +219,12 @@ let
   '';
 
   writeScript = path: ''
-    mkdir -p "$(dirname "$out/${path}")"
-    printf %s ${quote scripts.${path}} | sed "s|@out@|$out|g" > "$out/${path}"
-    chmod +x "$out/${path}"
+    printf %s ${quoteWith { "@out@" = "out"; } scripts.${path}} > "$out/${path}"
   '';
-  writeScripts = toFile "write-scripts" (concatStringsSep "" (map writeScript (attrNames scripts)));
+  writeScripts = toFile "write-scripts" (
+    directories (attrNames scripts) + concatStringsSep "" (map writeScript (attrNames scripts))
+    + "(cd \"$out\" && chmod +x ${concatStringsSep " " (map quote (attrNames scripts))})\n"
+  );
 
   ## The rest of a toplevel
 
@@ -244,16 +255,17 @@ let
     ${hook} build $out
     ${if buildFails then "echo 'error: this build is made to fail' >&2; exit 1" else ""}
     mkdir -p $out/etc/systemd/system/multi-user.target.wants $out/etc/systemd/system/sockets.target.wants
+    cd /usr/lib/systemd/system
     for target in multi-user basic sysinit sockets timers paths network network-online getty local-fs remote-fs; do
-      cp /usr/lib/systemd/system/$target.target $out/etc/systemd/system/ 2> /dev/null || true
+      [ ! -e $target.target ] || set -- "$@" $target.target
     done
+    cp "$@" $out/etc/systemd/system/
     . ${writeFiles}
     . ${writeScripts}
     . ${writeTexts}
     ${linkSystemdConf}
-    for unit in ${concatStringsSep " " wanted}; do
-      ln -s ../$unit $out/etc/systemd/system/multi-user.target.wants/$unit
-    done
+    cd $out/etc/systemd/system/multi-user.target.wants
+    ${if wanted == [ ] then "" else "ln -s ${concatStringsSep " " (map (unit: "../${unit}") wanted)} ."}
     ln -s ../nix-daemon.socket $out/etc/systemd/system/sockets.target.wants/nix-daemon.socket
     mkdir -p $out/sw/bin
     ${if daemonConfig == null then "" else ''

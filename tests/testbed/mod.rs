@@ -12,6 +12,7 @@
 //!                                       └─ Client      where an operator sits
 //! ```
 
+mod base;
 pub mod cache;
 mod cgroup;
 pub mod child;
