@@ -32,6 +32,8 @@ pub(super) struct Publisher {
     remote: RemoteAddress,
     bus: watch::Sender<server::State>,
     last: Option<Snapshot>,
+    /// The status text that systemd was told last.
+    line: String,
     drift: story::Drift,
 }
 
@@ -50,6 +52,7 @@ impl Publisher {
             remote,
             bus,
             last: None,
+            line: String::new(),
             drift: story::Drift::default(),
         };
         (publisher, receiver)
@@ -88,12 +91,29 @@ impl Publisher {
         if let Err(error) = snapshot::write(&self.path, &snapshot) {
             warn!(%error, "the snapshot for `status` cannot be written");
         }
-        notify::status(&words::status_line(&snapshot));
-        self.bus.send_replace(server::State {
+        self.tell_systemd(words::status_line(&snapshot));
+        self.tell_bus(server::State {
             phase: state.phase.name().to_owned(),
             condition: condition.name().to_owned(),
         });
         self.last = Some(snapshot);
+    }
+
+    /// Only what is new: each line wakes PID 1, and every look publishes.
+    fn tell_systemd(&mut self, line: String) {
+        if self.line != line {
+            notify::status(&line);
+            self.line = line;
+        }
+    }
+
+    /// Only what is new: each change wakes the bus and whoever listens there.
+    fn tell_bus(&self, state: server::State) {
+        self.bus.send_if_modified(|known| {
+            let is_new = *known != state;
+            *known = state;
+            is_new
+        });
     }
 
     fn remote(&self, standing: &Standing, next_look_at: Option<Timestamp>) -> snapshot::Remote {
