@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufWriter, Read};
 use std::sync::Arc;
 
 use gix::bstr::BStr;
@@ -94,7 +94,8 @@ impl Transport for Metered {
             .into_parts();
         let reader = Box::new(Reader { lines, meter });
         Ok(RequestWriter::new_from_bufread(
-            writer,
+            // Over http each piece is handed to another thread, which is waited for; a request has a dozen of a few bytes.
+            BufWriter::new(writer),
             reader,
             write_mode,
             on_into_read,
