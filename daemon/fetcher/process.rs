@@ -4,10 +4,13 @@
 //! the same socket; complaints on standard error, which is the journal. Must
 //! not: outlive the other end, or read a line without end.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 use rustix::fs::Mode;
@@ -17,6 +20,10 @@ use crate::fetcher::mirror::Mirror;
 use crate::fetcher::remote::Fetcher;
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::{Answer, LINE_LIMIT, Problem, Request};
+
+/// A process with more memory of its own than this, in KiB, begins anew before
+/// it waits. After thousands of polls it has a third of it.
+const LARGE: u64 = 8 * 1024;
 
 /// Serves the daemon at the other end of standard input until it hangs up.
 /// `credentials`: the directory where systemd put them, if there are any.
@@ -31,7 +38,34 @@ pub fn run(mirror: &Path, credentials: Option<PathBuf>) -> anyhow::Result<()> {
             .try_clone()
             .context("could not duplicate the socket")?,
     );
-    serve(&mut fetcher, reader, socket)
+    match serve(&mut fetcher, reader, socket, has_grown)? {
+        End::HungUp => Ok(()),
+        End::Grown => begin_anew(),
+    }
+}
+
+/// Why no more is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nobody asks any more, or nobody can be answered.
+    HungUp,
+    /// All is answered so far, by a process that has become too large to wait.
+    Grown,
+}
+
+/// Runs this program again in the place of this process, with the same socket:
+/// an allocator keeps what a large pack took, a new process has none of it.
+/// Whoever asks does not notice; if it fails, it is as if the process had ended.
+fn begin_anew() -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("could not find this program")?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no child: it is this very process"
+    )]
+    let error = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .exec();
+    Err(error).context("could not begin anew")
 }
 
 /// Standard input as the socket that it is when the daemon started us.
@@ -45,12 +79,14 @@ fn standard_input() -> anyhow::Result<UnixStream> {
     ))
 }
 
-/// Answers every line until the end of the input, or until nobody listens.
+/// Answers every line until the end of the input, until nobody listens, or
+/// until this process `has_grown`.
 pub(super) fn serve(
     fetcher: &mut Fetcher,
     mut reader: impl BufRead,
     mut writer: impl Write,
-) -> anyhow::Result<()> {
+    has_grown: fn() -> bool,
+) -> anyhow::Result<End> {
     while let Some(line) = read_line(&mut reader)? {
         let mut answer =
             serde_json::to_vec(&respond(fetcher, &line)).context("could not write an answer")?;
@@ -58,15 +94,27 @@ pub(super) fn serve(
         match writer.write_all(&answer) {
             Ok(()) => {}
             // The daemon ended while it was waiting for us: that is our end, too.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(End::HungUp),
             Err(error) => return Err(error).context("could not send an answer"),
         }
         if fetcher.is_stuck() {
             // With the process goes what nobody can end.
-            return Ok(());
+            return Ok(End::HungUp);
+        }
+        if has_grown() {
+            return Ok(End::Grown);
         }
     }
-    Ok(())
+    Ok(End::HungUp)
+}
+
+/// Whether this process has more memory of its own than it should wait with.
+/// Where the kernel does not say, it has not.
+fn has_grown() -> bool {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|it| it.strip_prefix("RssAnon:"));
+    let kilobytes = line.and_then(|it| it.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.is_some_and(|kilobytes| kilobytes > LARGE)
 }
 
 /// The next line, or nothing at the end of the input.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::fetcher::mirror::Mirror;
-use crate::fetcher::process::serve;
+use crate::fetcher::process::{End, serve};
 use crate::fetcher::tests::servers::{GitDaemon, HttpServer, free_port};
 use crate::fetcher::tests::upstream::{
     World, ask, failed, fetch, fetched, git, head, poll, remote,
@@ -187,7 +187,10 @@ fn what_is_no_request_is_answered_and_survived() {
     let poll = serde_json::to_string(&poll(&world.remote())).expect("requests serialise");
     let mut answers = Vec::new();
     let input = format!("{{\"request\":\"push\"}}\nnonsense\n{poll}\n");
-    serve(&mut world.fetcher(), input.as_bytes(), &mut answers).expect("whole lines");
+    serve(&mut world.fetcher(), input.as_bytes(), &mut answers, || {
+        false
+    })
+    .expect("whole lines");
     let answers = String::from_utf8(answers).expect("JSON is text");
     let problems: Vec<_> = answers
         .lines()
@@ -200,13 +203,36 @@ fn what_is_no_request_is_answered_and_survived() {
 }
 
 #[test]
+fn a_process_that_has_grown_answers_and_leaves_the_next_request_to_its_successor() {
+    let world = World::new();
+    let poll = serde_json::to_string(&poll(&world.remote())).expect("requests serialise");
+    let input = format!("{poll}\n{poll}\n");
+    for (has_grown, end, answered) in [
+        ((|| true) as fn() -> bool, End::Grown, 1),
+        (|| false, End::HungUp, 2),
+    ] {
+        let mut answers = Vec::new();
+        let ended = serve(
+            &mut world.fetcher(),
+            input.as_bytes(),
+            &mut answers,
+            has_grown,
+        );
+        assert_eq!(ended.expect("whole lines"), end);
+        let answers = String::from_utf8(answers).expect("JSON is text");
+        assert_eq!(answers.lines().count(), answered);
+    }
+}
+
+#[test]
 fn a_line_without_end_ends_the_process() {
     let world = World::new();
     for (input, expected) in [
         (vec![b'x'; LINE_LIMIT * 2], "longer than"),
         (b"{\"request\"".to_vec(), "ends within a request"),
     ] {
-        let error = serve(&mut world.fetcher(), &*input, Vec::new()).expect_err("no whole line");
+        let error =
+            serve(&mut world.fetcher(), &*input, Vec::new(), || false).expect_err("no whole line");
         assert!(error.to_string().contains(expected), "{error}");
     }
 }

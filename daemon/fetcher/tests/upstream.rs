@@ -174,7 +174,7 @@ pub(super) fn ask(fetcher: &mut Fetcher, request: &Request) -> Answer {
     let mut line = serde_json::to_vec(request).expect("requests serialise");
     line.push(b'\n');
     let mut answer = Vec::new();
-    serve(fetcher, &*line, &mut answer).expect("one whole request");
+    serve(fetcher, &*line, &mut answer, || false).expect("one whole request");
     serde_json::from_slice(&answer).expect("an answer")
 }
 
