@@ -22,7 +22,7 @@ use crate::model::revision::{CommitId, Confirmed};
 use crate::trust::history::{Accepted, Demand, History, Question, Refused};
 use crate::trust::keys::Signer;
 
-/// How long a verdict is remembered: keys end without anybody's doing.
+/// How long a verdict by keys is remembered: they end without anybody's doing.
 const MEMORY: Duration = Duration::from_secs(10 * 60);
 
 /// The demands, and what was found out by them.
@@ -121,7 +121,9 @@ impl Judge {
         let memory = self.memory.lock().ok()?;
         let (known, since, verdict) = memory.verdict.as_ref()?;
         let age = clock::now().since_boot.saturating_sub(*since);
-        (known == case && age < MEMORY).then(|| verdict.clone())
+        // What follows what stays as it is for ever.
+        let may_age = known.keys != KeyFiles::default();
+        (known == case && (age < MEMORY || !may_age)).then(|| verdict.clone())
     }
 
     fn remember(&self, case: Case, verdict: Result<(), Failure>) {
