@@ -7,8 +7,13 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, bail};
+use gix::odb::pack::cache::lru::MemoryCappedHashmap;
 use gix::odb::pack::index;
 use gix::{ObjectId, Repository};
+
+/// How many bytes of unpacked objects are kept: a tree is a difference to its
+/// neighbour in history, which is looked at just before.
+const BASES: usize = 4 << 20;
 
 /// What is looked through.
 pub(super) enum Scope<'a> {
@@ -26,8 +31,12 @@ pub(super) fn check(
     commit: ObjectId,
     scope: &Scope<'_>,
 ) -> anyhow::Result<()> {
+    let mut repository = repository.clone();
+    repository
+        .objects
+        .set_pack_cache(|| Box::new(MemoryCappedHashmap::new(BASES)));
     let mut walk = Walk {
-        repository,
+        repository: &repository,
         scope,
         seen: HashSet::new(),
         pending: Vec::new(),
