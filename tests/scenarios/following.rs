@@ -174,6 +174,39 @@ fn a_remote_is_followed_over_http() {
     let commit = world.server().repository().publish(&follower("second"));
     deployed(&host, &commit);
     assert_eq!(host.status()["remote"]["url"], url);
+    looks_that_find_nothing_new_write_nothing(&host);
+}
+
+/// To the ledger, the mirror, the store or anywhere else on a disk; the snapshot is in memory.
+fn looks_that_find_nothing_new_write_nothing(host: &Host) {
+    // The journal's files are journald's; what the daemon gives it to write is counted.
+    let disks =
+        "find / -xdev -path /var/log/journal -prune -o -printf '%p %i %T@ %C@ %s\\n' | sort";
+    let seen = || {
+        let said = ["deploy-flake", "deploy-flake-fetcher"].map(|unit| {
+            let unit = format!("_SYSTEMD_UNIT={unit}.service");
+            host.journal(&[&unit]).len()
+        });
+        (host.shell(disks).text().to_owned(), said)
+    };
+    looks(host, 2);
+    let (before, said) = seen();
+    assert!(before.contains("/var/lib/deploy-flake/ledger "), "{before}");
+    assert!(
+        before.contains("/var/cache/deploy-flake/mirror/"),
+        "{before}"
+    );
+    looks(host, 5);
+    let (after, said_after) = seen();
+    let changed: Vec<&str> = after
+        .lines()
+        .filter(|line| !before.contains(line))
+        .collect();
+    assert!(
+        changed.is_empty() && before.len() == after.len(),
+        "{changed:#?}"
+    );
+    assert_eq!(said, said_after);
 }
 
 #[test]
