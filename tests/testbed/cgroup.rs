@@ -13,17 +13,30 @@ use super::world::poll_until;
 /// For killed processes to be gone.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// A command for `systemd-nspawn` that has moved into the group before it starts.
-pub(crate) fn nspawn_in(group: &str) -> Command {
-    let root = mounts("cgroup2")
-        .next()
-        .expect("a machine with a cgroup2 hierarchy");
-    let directory = root.join(group);
+/// A command that has moved into the group before it starts; its program comes as the first argument.
+pub(crate) fn command_in(group: &str) -> Command {
+    let directory = directory(group);
     fs::create_dir_all(&directory).expect("root may make control groups");
     let mut command = Command::new("sh");
     command
-        .args(["-c", "echo $$ > \"$0\" && exec systemd-nspawn \"$@\""])
-        .arg(directory.join("cgroup.procs"))
+        .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
+        .arg(directory.join("cgroup.procs"));
+    command
+}
+
+/// Where a group is.
+pub(crate) fn directory(group: &str) -> PathBuf {
+    let root = mounts("cgroup2")
+        .next()
+        .expect("a machine with a cgroup2 hierarchy");
+    root.join(group)
+}
+
+/// A command for `systemd-nspawn` that has moved into the group before it starts.
+pub(crate) fn nspawn_in(group: &str) -> Command {
+    let mut command = command_in(group);
+    command
+        .arg("systemd-nspawn")
         // A machine with cgroup v1 mounted would otherwise have a container with it, too.
         .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
         .args(["--quiet", "--register=no", "--keep-unit", "--console=pipe"])

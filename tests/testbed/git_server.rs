@@ -2,6 +2,7 @@
 //!
 //! In: commits of a scenario. Out: URLs. It can vanish from the network and come back.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,11 @@ impl GitServer {
     /// The repository that hosts follow.
     pub fn repository(&mut self) -> &mut Repository {
         &mut self.repository
+    }
+
+    /// Where something inside is for the machine.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.container.root().join(inside.trim_start_matches('/'))
     }
 
     /// Its address.

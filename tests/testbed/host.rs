@@ -204,6 +204,11 @@ impl Host {
             .collect()
     }
 
+    /// The name of the host's network namespace, and of the control group that all of its own are below.
+    pub fn name(&self) -> &str {
+        &self.container.link.namespace
+    }
+
     /// Where something on the host is for the machine.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.container.path(inside)

@@ -14,7 +14,7 @@
 
 mod base;
 pub mod cache;
-mod cgroup;
+pub(crate) mod cgroup;
 pub mod child;
 pub mod client;
 mod container;

@@ -23,6 +23,9 @@ impl Address {
     /// The first member's; a world's git server is made first, so that every host's configuration can name it.
     pub const FIRST: Self = Self(1);
 
+    /// The hub's own, from which every member is reached.
+    pub const HUB: Self = GATEWAY;
+
     /// An address that no member has: what is sent there is lost.
     pub const NOBODY: Self = Self(253);
 }

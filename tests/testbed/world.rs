@@ -151,6 +151,11 @@ impl World {
         Host::new(&self.ground, &self.layer)
     }
 
+    /// Every file, by its path, of a repository that holds just this generation.
+    pub fn flake(&self, generation: &Generation) -> Vec<(String, String)> {
+        self.layer.flake(&generation.to_json())
+    }
+
     /// The network namespace from which everything in the world is reached, and nothing else.
     pub fn namespace(&self) -> &str {
         self.ground.hub.namespace()

@@ -1,120 +1,91 @@
-//! What answers cost, measured on a real host: `tests/bench` runs it.
+//! What the daemon costs, measured on a real host: `tests/bench` runs it.
 //!
-//! In: the daemon under test. Out: a table with the minimum, median and maximum of several runs, and of the same number
-//! of runs of `true` beside them, since machines are shared. Must not: judge; a figure is no test.
+//! In: the daemon under test. Out: tables, with what git, `true` or a peer take for the same beside them in the same run, since
+//! machines are shared. Must not: judge; a figure is no test, and docs/performance.md keeps them.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "the harness spawns children, waits with a clock and reads its environment"
 )]
-
-#[path = "../mod.rs"]
-#[expect(dead_code, reason = "the bed offers more than the bench uses")]
-#[expect(
+#![expect(
     unreachable_pub,
     reason = "what scenarios may use is pub, although the crate has no users"
 )]
+
+#[path = "../mod.rs"]
+#[expect(dead_code, reason = "the bed offers more than the bench uses")]
 mod testbed;
 
 #[path = "../../fleet/simulation.rs"]
 mod simulation;
 
+mod answers;
+mod fetches;
+mod fleet;
+mod group;
+mod growth;
+mod latency;
+mod peer;
+mod polls;
+mod proxy;
+mod repositories;
+mod scene;
+mod table;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
-use simulation::Course;
-use testbed::generation::Generation;
-use testbed::host::Host;
-use testbed::world::World;
+use clap::Parser;
 
-/// For whatever has to be waited for between measurements.
-const DEADLINE: Duration = Duration::from_secs(90);
+use peer::Peer;
+use scene::Scene;
 
-/// Runs of each command.
-const RUNS: usize = 51;
+/// Measures what the daemon costs.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Another daemon to measure beside ours (bench/peer.rs says what it has to do).
+    #[arg(long, value_name = "PROGRAM")]
+    peer: Vec<PathBuf>,
+    /// Keeps the host afterwards for so many seconds, and says how to get inside.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    stay: u64,
+    /// Only this: fleet, answers, growth, latency, fetches, polls.
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
+}
 
 fn main() {
-    fleet();
-    let mut world = World::new();
-    let host = world.boot();
-    host.wait_for_status("the first look is over", DEADLINE, |status| {
-        status["condition"]["state"] == "converged"
-    });
-    println!(
-        "\n| `deploy-flake status`, whole process, {RUNS} runs | min | median | max |\n|---|---|---|---|"
-    );
-    row(&host, "beside it: `/usr/bin/true`", "/usr/bin/true");
-    status(&host, "at rest");
-
-    host.signal_daemon("STOP");
-    status(&host, "the daemon does not run any more (SIGSTOP)");
-    host.signal_daemon("CONT");
-
-    host.close_gate("build");
-    let slow = Generation::new("slow").one_shot("web.service", "/usr/bin/true");
-    world.server().repository().publish(&slow);
-    host.wait_for_gate("build", DEADLINE);
-    status(&host, "a build hangs");
-    host.open_gate("build");
-    host.wait_for_status("the build is deployed", DEADLINE, |status| {
-        status["last"]["outcome"] == "deployed"
-    });
-
-    host.run(&["systemctl", "stop", "deploy-flake"])
-        .must_succeed();
-    status(&host, "the daemon is stopped");
-    host.run(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
-    status(&host, "the bus is stopped, too");
-}
-
-/// What a server feels of a fleet, on the daemon's own schedule.
-fn fleet() {
-    println!(
-        "\n| hosts, one poll a minute | polls/s | after power-on: mean | peak | in the outage's last 10 min: mean | \
-         after it: peak | half of them back after | all |\n|---|---|---|---|---|---|---|---|"
-    );
-    for hosts in [1_000, 10_000] {
-        let course = Course::of(hosts);
-        let seen = course.run();
-        let (from, to) = course.outage;
-        let start = seen.load(Duration::ZERO, from);
-        let away = seen.load(to - Duration::from_secs(600), to);
-        let after = seen.load(to, course.end);
-        let minutes = |percent| seen.back_after(percent).as_secs_f64() / 60.0;
-        println!(
-            "| {hosts} | {:.1} | {:.1} | {} | {:.1} | {} | {:.0} min | {:.0} min |",
-            f64::from(hosts) / course.period.as_secs_f64(),
-            start.mean,
-            start.peak,
-            away.mean,
-            after.peak,
-            minutes(50),
-            minutes(100),
-        );
+    if std::env::args().nth(1).as_deref() == Some(proxy::WORD) {
+        return proxy::serve();
     }
-}
-
-fn status(host: &Host, when: &str) {
-    row(host, when, "deploy-flake status");
-}
-
-/// Measures inside the host, where nothing but starting the process comes on top.
-fn row(host: &Host, when: &str, command: &str) {
-    let line = format!(
-        "for i in $(seq {RUNS}); do a=$EPOCHREALTIME; {command} > /dev/null; b=$EPOCHREALTIME; \
-         echo $(( ${{b/./}} - ${{a/./}} )); done | sort -n"
-    );
-    let output = host.run(&["bash", "-c", &line]);
-    output.must_succeed();
-    let micros: Vec<f64> = output
-        .stdout
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .collect();
-    let at = |index: usize| micros[index] / 1000.0;
-    println!(
-        "| {when} | {:.1} ms | {:.1} ms | {:.1} ms |",
-        at(0),
-        at(micros.len() / 2),
-        at(micros.len() - 1)
-    );
+    let arguments = Arguments::parse();
+    let peers: Vec<Peer> = arguments.peer.iter().map(|path| Peer::at(path)).collect();
+    let wants =
+        |part: &str| arguments.only.is_empty() || arguments.only.iter().any(|it| it == part);
+    if wants("fleet") {
+        fleet::print();
+    }
+    if wants("answers") {
+        answers::print();
+    }
+    if wants("growth") {
+        growth::print();
+    }
+    if arguments.stay == 0 && !["polls", "fetches", "latency"].into_iter().any(wants) {
+        return;
+    }
+    let mut scene = Scene::new();
+    if wants("latency") {
+        latency::print(&mut scene, &peers);
+    }
+    if wants("fetches") {
+        fetches::print(&mut scene, &peers);
+    }
+    if wants("polls") {
+        polls::print(&mut scene, &peers);
+    }
+    if arguments.stay > 0 {
+        println!("\n{}", scene.host.how_to_enter());
+        std::thread::sleep(Duration::from_secs(arguments.stay));
+    }
 }
