@@ -12,7 +12,9 @@ use gix::bstr::BStr;
 use gix::protocol::transport::client::blocking_io::{
     ExtendedBufRead, HandleProgress, ReadlineBufRead, RequestWriter, SetServiceResponse, Transport,
 };
-use gix::protocol::transport::client::{Error, MessageKind, TransportWithoutIO, WriteMode};
+use gix::protocol::transport::client::{
+    Capabilities, Error, MessageKind, TransportWithoutIO, WriteMode,
+};
 use gix::protocol::transport::packetline::PacketLineRef;
 use gix::protocol::transport::{Protocol, Service};
 
@@ -37,6 +39,24 @@ impl Metered {
     pub(super) fn measure_with(&mut self, meter: Arc<Meter>) {
         self.meter = meter;
     }
+}
+
+/// Servers of protocol 0 and 1 tell beforehand which refs are symbolic. gix
+/// panics where one of those does not follow; nobody here asks for them.
+fn without_symrefs(told: &Capabilities) -> Result<Capabilities, Error> {
+    let mut kept = vec![0];
+    for capability in told.iter().filter(|it| it.name() != "symref") {
+        if kept.len() > 1 {
+            kept.push(b' ');
+        }
+        kept.extend_from_slice(capability.name());
+        if let Some(value) = capability.value() {
+            kept.push(b'=');
+            kept.extend_from_slice(value);
+        }
+    }
+    let (capabilities, _) = Capabilities::from_bytes(&kept)?;
+    Ok(capabilities)
 }
 
 impl TransportWithoutIO for Metered {
@@ -71,12 +91,17 @@ impl Transport for Metered {
     ) -> Result<SetServiceResponse<'_>, Error> {
         let meter = &self.meter;
         let response = self.inner.handshake(service, extra_parameters)?;
+        let capabilities = match response.actual_protocol {
+            Protocol::V2 => response.capabilities,
+            Protocol::V0 | Protocol::V1 => without_symrefs(&response.capabilities)?,
+        };
         Ok(SetServiceResponse {
+            capabilities,
             refs: response.refs.map(|lines| {
                 let meter = Arc::clone(meter);
                 Box::new(Reader { lines, meter }) as Box<dyn ReadlineBufRead>
             }),
-            ..response
+            actual_protocol: response.actual_protocol,
         })
     }
 

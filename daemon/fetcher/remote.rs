@@ -302,12 +302,16 @@ fn confirm(
     commit: &CommitId,
     index: Option<&Path>,
 ) -> Result<(), Trouble> {
+    let broken = |error| Trouble::from_gix(Problem::Incomplete, &error);
+    let id = object_id(commit).map_err(broken)?;
+    if !repository.has_object(id) {
+        let message = format!("expected {commit} in what came, found other objects");
+        return Err(Trouble::new(Problem::Incomplete, message));
+    }
     if !Mirror::is_at(repository, local, commit) {
         let message = format!("expected {local} at {commit} after the fetch, found it elsewhere");
         return Err(Trouble::new(Problem::Fetch, message));
     }
-    let broken = |error| Trouble::from_gix(Problem::Incomplete, &error);
-    let id = object_id(commit).map_err(broken)?;
     let kind = repository.find_object(id).map_err(broken)?.kind;
     if kind != gix::object::Kind::Commit {
         Mirror::forget(repository, local).map_err(broken)?;

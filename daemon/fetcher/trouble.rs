@@ -105,6 +105,8 @@ fn at_remote(error: &gix::Error, message: &str) -> Problem {
         Problem::Untrusted
     } else if says(&["Operation too slow"]) {
         Problem::TooSlow
+    } else if says(&["[100] "]) {
+        Problem::TooBig
     } else if says(&["Received HTTP status 3"]) {
         Problem::Redirected
     } else if says(&["Received HTTP status"]) {
@@ -130,13 +132,20 @@ const NOT_GIT: &[&str] = &[
     "Didn't find 'application/x-git",
     "Expected to see service",
     "Failed to parse",
+    "hexadecimal characters is invalid",
+];
+
+/// What gix says of a pack, or of a commit in it, that it cannot make sense of.
+const SENT: &[&str] = &[
+    "Failed to write the received pack",
+    "A commit could not be decoded",
 ];
 
 /// What kept the pack from coming.
 fn while_fetching(error: &gix::Error, message: &str) -> Problem {
     if message.contains("Operation too slow") {
         Problem::TooSlow
-    } else if message.contains("Failed to write the received pack") && !broke_off(error) {
+    } else if SENT.iter().any(|word| message.contains(word)) && !broke_off(error) {
         Problem::Pack
     } else {
         Problem::Fetch

@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::fetcher::limits::Limits;
-use crate::fetcher::tests::script::{Script, greeting, packet, say, say_and_stay};
+use crate::fetcher::tests::protocol::{
+    Script, greeting, packet, say, say_and_stay, say_without_end,
+};
 use crate::fetcher::tests::servers::{free_port, listen};
-use crate::fetcher::tests::upstream::{World, ask, failed, poll, remote};
-use crate::fetcher::wire::{Problem, RemoteAddress};
+use crate::fetcher::tests::upstream::{World, ask, failed, head, poll, remote};
+use crate::fetcher::wire::{Answer, Problem, RemoteAddress};
 
 /// Limits on bytes that a test can reach.
 pub(super) const SMALL: Limits = Limits {
@@ -197,21 +199,13 @@ fn a_server_that_says_a_byte_now_and_then_is_given_up() {
 fn refs_without_end_are_not_taken() {
     let line = packet(format!("{} refs/heads/other\n", "1".repeat(40)).as_bytes());
     let many = line.repeat(1000);
-    let endless = move |stream: &mut TcpStream| {
-        loop {
-            stream.write_all(&many)?;
-        }
-    };
     let mut script = Script::new(&"1".repeat(40), Vec::new());
-    script.refs = Arc::new(endless.clone());
+    script.refs = say_without_end("", many.clone());
     let (problem, message) = polled(&script.clone().start());
     assert_eq!(problem, Problem::TooBig, "protocol 2: {message}");
     // Protocol 0 tells them before anything is asked for.
     let first = format!("{} HEAD\0agent=x\n", "1".repeat(40));
-    script.greeting = Arc::new(move |stream| {
-        stream.write_all(&packet(first.as_bytes()))?;
-        endless(stream)
-    });
+    script.greeting = say_without_end(packet(first.as_bytes()), many);
     let (problem, message) = polled(&script.start());
     assert_eq!(problem, Problem::TooBig, "protocol 0: {message}");
 }
@@ -222,7 +216,7 @@ fn a_branch_that_is_gone_is_no_failure_of_the_remote() {
     let mut script = Script::new(&"1".repeat(40), Vec::new());
     script.refs = say("0000");
     let found = ask(&mut world.fetcher(), &poll(&script.start()));
-    assert_eq!(found, crate::fetcher::wire::Answer::BranchMissing);
+    assert_eq!(found, Answer::BranchMissing);
 }
 
 /// A server of TLS, ended with the test.
@@ -305,4 +299,25 @@ fn a_certificate_that_nobody_vouches_for_or_of_another_name_is_not_accepted() {
     ));
     let (problem, message) = polled(&remote);
     assert_eq!(problem, Problem::Untrusted, "{message}");
+}
+
+#[test]
+fn a_ref_that_is_announced_and_does_not_follow_is_nobodys_end() {
+    let world = World::new();
+    let id = world.head();
+    for (symref, branch) in [
+        ("symref=HEAD:refs/heads/main", "refs/heads/main"),
+        ("symref=refs/heads/other:refs/heads/main", "refs/heads/main"),
+        ("symref=HEAD:refs/heads/main symref=a:b", "refs/heads/other"),
+    ] {
+        let first = format!("{id} {branch}\0multi_ack {symref} agent=x\n");
+        let mut script = Script::new(id.as_str(), Vec::new());
+        script.greeting = say([packet(first.as_bytes()), b"0000".to_vec()].concat());
+        let found = ask(&mut world.fetcher(), &poll(&script.start()));
+        let expected = match branch {
+            "refs/heads/main" => head(&id),
+            _ => Answer::BranchMissing,
+        };
+        assert_eq!(found, expected, "{symref}");
+    }
 }

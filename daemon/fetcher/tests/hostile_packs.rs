@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::fetcher::limits::Limits;
 use crate::fetcher::remote::Fetcher;
 use crate::fetcher::tests::hostile::{HURRIED, SMALL};
-use crate::fetcher::tests::script::{Say, Script, say, say_and_stay, side_band};
+use crate::fetcher::tests::protocol::{
+    EMPTY_BLOB, Script, claim, say, say_and_leave, say_and_stay, say_without_end, side_band,
+};
 use crate::fetcher::tests::upstream::{World, ask, commit, failed, fetch, fetched, git};
 use crate::fetcher::wire::{Problem, Request};
 
@@ -116,10 +118,7 @@ fn a_connection_that_ends_within_a_pack_leaves_nothing() {
     let (_world, tip, pack) = other();
     let mut script = Script::new(&tip, Vec::new());
     let half = side_band(&pack[..pack.len() / 2]);
-    script.pack = Arc::new(move |stream| {
-        stream.write_all(&half)?;
-        stream.shutdown(std::net::Shutdown::Both)
-    });
+    script.pack = say_and_leave(half);
     let (problem, message) = fetched_from(script, &tip);
     let expected = [Problem::Pack, Problem::Fetch];
     assert!(expected.contains(&problem), "{problem:?} {message}");
@@ -134,6 +133,7 @@ fn a_pack_that_lacks_objects_is_refused_and_asked_for_again() {
         vec![&*tip],
         vec![&*tip, &*tree],
         vec![&*tip, &*tree, &*parent],
+        vec![&*tree],
     ] {
         let pack = world.pack_of(&objects);
         let (problem, message) = fetched_from(Script::new(&tip, pack), &tip);
@@ -160,30 +160,13 @@ fn a_branch_that_is_no_commit_is_told_as_such() {
     }
 }
 
-/// The head of a pack that claims so many objects.
-fn claim(objects: u32) -> Vec<u8> {
-    [b"PACK\0\0\0\x02", &objects.to_be_bytes()[..]].concat()
-}
-
-/// An empty blob in a pack, deflated.
-const EMPTY_BLOB: &[u8] = &[0x30, 0x78, 0x9c, 0x03, 0, 0, 0, 0, 0x01];
-
-fn endless(head: Vec<u8>) -> Say {
-    let many = side_band(&EMPTY_BLOB.repeat(5000));
-    Arc::new(move |stream| {
-        stream.write_all(&side_band(&head))?;
-        loop {
-            stream.write_all(&many)?;
-        }
-    })
-}
-
 #[test]
 fn a_pack_without_end_is_not_taken() {
     let tip = "1".repeat(40);
     for claimed in [1_000_000, u32::MAX] {
         let mut script = Script::new(&tip, Vec::new());
-        script.pack = endless(claim(claimed));
+        let head = side_band(&claim(claimed));
+        script.pack = say_without_end(head, side_band(&EMPTY_BLOB.repeat(5000)));
         let (problem, message) = fetched_from(script, &tip);
         assert_eq!(problem, Problem::TooBig, "{claimed}: {message}");
     }
@@ -236,5 +219,45 @@ fn an_answer_to_a_fetch_that_announces_no_pack_is_survived() {
             expected.contains(&problem),
             "{nonsense:?}: {problem:?} {message}"
         );
+    }
+}
+
+#[test]
+fn a_commit_that_is_malformed_is_told_as_what_the_remote_sent() {
+    let world = World::new();
+    let tree = git(&world.upstream(), &["rev-parse", "HEAD^{tree}"]);
+    let who = "A <a@example.org> 1 +0000";
+    for (name, text) in [
+        ("nothing", String::new()),
+        ("no tree", format!("author {who}\ncommitter {who}\n\nx\n")),
+        ("no author", format!("tree {tree}\ncommitter {who}\n\nx\n")),
+        (
+            "half a tree",
+            format!("tree {}\nauthor {who}\ncommitter {who}\n\nx\n", &tree[..8]),
+        ),
+        (
+            "two trees",
+            format!("tree {tree}\ntree {tree}\nauthor {who}\ncommitter {who}\n\nx\n"),
+        ),
+    ] {
+        fs::write(world.directory.path().join("object"), text).expect("written");
+        let write = [
+            "hash-object",
+            "-w",
+            "-t",
+            "commit",
+            "--literally",
+            "../object",
+        ];
+        let tip = git(&world.upstream(), &write);
+        let pack = world.pack_of(&[&tip, &tree]);
+        let mirror = World::new();
+        let mut fetcher = mirror.fetched();
+        let request = fetch(&Script::new(&tip, pack).start(), &commit(&tip));
+        let (problem, message) = failed(ask(&mut fetcher, &request));
+        assert_eq!(problem, Problem::Pack, "{name}: {message}");
+        let next = mirror.commit("after-it");
+        let answer = ask(&mut fetcher, &fetch(&mirror.remote(), &next));
+        assert_eq!(answer, fetched(&next), "{name}");
     }
 }

@@ -7,6 +7,7 @@ mod growth;
 mod quiet;
 mod lineage;
 mod servers;
+mod protocol;
 mod script;
 mod hostile;
 mod ssh;
