@@ -4,7 +4,7 @@
 //! texts for the same bytes.
 
 /// Decodes padded base 64 without line breaks, or returns nothing.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }

@@ -111,11 +111,19 @@ impl Commit {
 /// The id that git gives to these bytes. Refuses the bytes of the known attacks
 /// on SHA-1, as git does.
 fn object_id(object: &[u8]) -> Result<CommitId, Untrusted> {
+    let header = format!("commit {}\0", object.len());
+    let digest = digest(&[header.as_bytes(), object])?;
+    hexadecimal_id(digest.as_bytes())
+}
+
+/// The SHA-1 of all parts, unless they were made to have that of others.
+pub(super) fn digest(parts: &[&[u8]]) -> Result<String, Untrusted> {
     let mut sha1 = hasher(Kind::Sha1);
-    sha1.update(format!("commit {}\0", object.len()).as_bytes());
-    sha1.update(object);
+    for part in parts {
+        sha1.update(part);
+    }
     let digest = sha1.try_finalize().map_err(|_| Untrusted::Sha1Collision)?;
-    hexadecimal_id(digest.to_string().as_bytes())
+    Ok(digest.to_string())
 }
 
 /// Headers end with the first empty line: a continued line begins with a space,

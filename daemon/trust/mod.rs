@@ -10,8 +10,10 @@
 
 pub mod untrusted;
 pub mod commit;
-mod base64;
-mod wire;
+#[doc(hidden)]
+pub mod base64;
+#[doc(hidden)]
+pub mod wire;
 mod pattern;
 pub mod key_file;
 pub mod allowed_signers;

@@ -6,30 +6,30 @@
 
 /// What is still to be read.
 #[derive(Clone, Copy)]
-pub(super) struct Wire<'a>(pub(super) &'a [u8]);
+pub struct Wire<'a>(pub &'a [u8]);
 
 impl<'a> Wire<'a> {
-    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub fn byte(&mut self) -> Option<u8> {
         self.take(1).and_then(|byte| byte.first().copied())
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub fn u32(&mut self) -> Option<u32> {
         let bytes = self.take(4)?;
         bytes.try_into().ok().map(u32::from_be_bytes)
     }
 
-    pub(super) fn string(&mut self) -> Option<&'a [u8]> {
+    pub fn string(&mut self) -> Option<&'a [u8]> {
         let length = self.u32()?;
         self.take(usize::try_from(length).ok()?)
     }
 
-    pub(super) fn is_at_end(&self) -> bool {
+    pub fn is_at_end(&self) -> bool {
         self.0.is_empty()
     }
 }

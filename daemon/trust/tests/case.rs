@@ -10,22 +10,22 @@ use crate::trust::keys::{KeyTexts, Keys};
 use crate::trust::verify;
 
 /// One commit and both verdicts on it.
-pub(super) struct Case {
-    pub(super) name: &'static str,
-    pub(super) object: Vec<u8>,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) object: Vec<u8>,
     /// The principal that signed, or the code of the reason.
-    pub(super) expected: Result<&'static str, &'static str>,
+    pub(crate) expected: Result<&'static str, &'static str>,
     /// Whether git said that the signature is good.
-    pub(super) git: bool,
+    pub(crate) git: bool,
 }
 
 /// All cases with the keys that they are judged by.
-pub(super) struct Crafted {
-    pub(super) cases: Vec<Case>,
-    pub(super) allowed_signers: String,
-    pub(super) keyring: String,
-    pub(super) revoked: String,
-    pub(super) now: Timestamp,
+pub(crate) struct Crafted {
+    pub(crate) cases: Vec<Case>,
+    pub(crate) allowed_signers: String,
+    pub(crate) keyring: String,
+    pub(crate) revoked: String,
+    pub(crate) now: Timestamp,
 }
 
 /// Collects cases; knows the tools to make them with.
@@ -70,9 +70,14 @@ impl Bench {
 /// Made once for all tests; the tools' directory is gone before the first of them looks.
 pub(super) fn crafted() -> &'static Crafted {
     static CRAFTED: OnceLock<Crafted> = OnceLock::new();
-    CRAFTED.get_or_init(|| {
+    CRAFTED.get_or_init(|| Crafted::following(None))
+}
+
+impl Crafted {
+    /// Makes all of them, as children of a commit if there is one.
+    pub(crate) fn following(parent: Option<String>) -> Self {
         let mut bench = Bench {
-            tools: Tools::new(),
+            tools: Tools::with_parent(parent),
             cases: Vec::new(),
             allowed_signers: "# who may sign\n\n".to_owned(),
             keyring: String::new(),
@@ -83,14 +88,14 @@ pub(super) fn crafted() -> &'static Crafted {
         #[cfg(feature = "openpgp")]
         super::openpgp_cases::add(&mut bench);
         ask_git(&mut bench);
-        Crafted {
+        Self {
             cases: bench.cases,
             allowed_signers: bench.allowed_signers,
             keyring: bench.keyring,
             revoked: bench.revoked,
             now: crate::host::clock::now().wall,
         }
-    })
+    }
 }
 
 fn ask_git(bench: &mut Bench) {

@@ -9,7 +9,9 @@ mod security_key;
 mod openpgp_cases;
 #[cfg(feature = "openpgp")]
 mod bindings;
+mod collision;
 mod verdicts;
 mod files;
 mod history;
+mod seeded;
 mod mutations;

@@ -1,54 +1,10 @@
 //! Foreign bytes: nothing panics, and nothing that was changed stays signed.
 
 use super::case::crafted;
+use super::seeded::{Seeded, fuzz};
 use crate::trust::commit::Commit;
 use crate::trust::fuzzing;
 use crate::trust::verify;
-
-/// Random enough to vary bytes, and the same in each run (xorshift).
-struct Seeded(u64);
-
-impl Seeded {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).expect("31 bits") % below.max(1)
-    }
-
-    /// One to four changes: a byte replaced, removed, doubled, or the end cut off.
-    fn change(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut changed = bytes.to_vec();
-        for _ in 0..=self.next(4) {
-            let at = self.next(changed.len());
-            match (changed.get(at).copied(), self.next(16)) {
-                (None, _) => changed.push(b'\n'),
-                (Some(_), 0) => changed.truncate(at),
-                (Some(_), 1..4) => drop(changed.remove(at)),
-                (Some(byte), 4..7) => changed.insert(at, byte),
-                (Some(_), 7..10) => {
-                    const LOADED: &[u8] = b"\n \0\"=,-#!*\xff\x7f";
-                    changed[at] = LOADED[self.next(LOADED.len())];
-                }
-                (Some(byte), _) => changed[at] = byte ^ (1 << self.next(8)),
-            }
-        }
-        changed
-    }
-}
-
-const ROUNDS: usize = 3_000;
-
-fn fuzz(seed: u64, corpus: &[&[u8]], body: fn(&[u8])) {
-    let mut random = Seeded(seed);
-    for example in corpus {
-        body(example);
-    }
-    for _ in 0..ROUNDS {
-        let example = corpus[random.next(corpus.len())];
-        body(&random.change(example));
-    }
-}
 
 #[test]
 fn no_bytes_make_the_commit_parser_panic() {

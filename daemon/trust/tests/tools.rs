@@ -14,15 +14,22 @@ pub(super) const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
 pub(super) struct Tools {
     directory: TempDir,
+    /// What each commit follows, if it follows anything.
+    parent: Option<String>,
 }
 
 impl Tools {
     pub(super) fn new() -> Self {
+        Self::with_parent(None)
+    }
+
+    /// The same for commits that all follow another, by its id.
+    pub(super) fn with_parent(parent: Option<String>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("trust-")
             .tempdir()
             .expect("a temporary directory");
-        let tools = Self { directory };
+        let tools = Self { directory, parent };
         for gnupg in ["gnupg", "stranger"] {
             tools.private_directory(gnupg);
         }
@@ -102,7 +109,10 @@ impl Tools {
     /// judges each one that is made of it.
     pub(super) fn payload(&self, message: &str, at: i64) -> Vec<u8> {
         let who = format!("Ann <ann@example.org> {at} +0000");
-        format!("tree {EMPTY_TREE}\nauthor {who}\ncommitter {who}\n\n{message}\n").into_bytes()
+        let parent = self.parent.iter().map(|it| format!("parent {it}\n"));
+        let parent: String = parent.collect();
+        format!("tree {EMPTY_TREE}\n{parent}author {who}\ncommitter {who}\n\n{message}\n")
+            .into_bytes()
     }
 
     /// Writes any bytes as a commit object; returns its id.
