@@ -13,6 +13,8 @@ mod size;
 mod url;
 mod schema;
 pub(crate) mod lenient;
+#[doc(hidden)]
+pub mod fuzzing;
 
 use std::fs::File;
 use std::io::{self, Read};

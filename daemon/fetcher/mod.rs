@@ -23,5 +23,7 @@ mod complete;
 mod lineage;
 mod limits;
 mod trouble;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

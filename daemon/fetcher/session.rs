@@ -39,8 +39,15 @@ impl Session {
         credentials: &Credentials,
         meter: &Arc<Meter>,
     ) -> Result<Self, Trouble> {
-        let mut transport = connect(repository, remote, credentials, meter)
-            .map(|transport| SendFlushOnDrop::new(transport, false))?;
+        Self::greet(
+            connect(repository, remote, credentials, meter)?,
+            &remote.url,
+        )
+    }
+
+    /// Shakes hands with whoever is at the other end.
+    pub(super) fn greet(transport: Metered, url: &str) -> Result<Self, Trouble> {
+        let mut transport = SendFlushOnDrop::new(transport, false);
         let handshake = gix::protocol::handshake(
             &mut transport.inner,
             Service::UploadPack,
@@ -51,7 +58,7 @@ impl Session {
         .map_err(|error| Trouble::from_gix(Problem::Remote, &error))?;
         refuse_other_hashes(&handshake)?;
         Ok(Self {
-            url: remote.url.clone(),
+            url: url.to_owned(),
             transport,
             handshake,
         })

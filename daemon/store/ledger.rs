@@ -271,5 +271,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;
