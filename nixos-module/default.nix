@@ -11,6 +11,7 @@ let
   cfg = config.services.deploy-flake;
   format = pkgs.formats.toml { };
   service = import ./service.nix;
+  typed = import ./options.nix { inherit lib; };
 
   fetchUser = "deploy-flake-fetch";
   buildUser = "deploy-flake-build";
@@ -30,10 +31,20 @@ let
     else
       "none";
 
+  # TOML has no null: what was not set is left out.
+  given =
+    value:
+    if lib.isAttrs value && !lib.isDerivation value then
+      lib.mapAttrs (_: given) (lib.filterAttrs (_: it: it != null) value)
+    else if lib.isList value then
+      map given value
+    else
+      value;
+
   # A file with a mistake in it does not get into a system: the daemon that
   # would refuse it checks it here.
   canCheck = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
-  generated = format.generate "deploy-flake-config.toml" cfg.settings;
+  generated = format.generate "deploy-flake-config.toml" (given cfg.settings);
   configFile = pkgs.runCommand "deploy-flake-config-checked.toml" { } ''
     ${lib.optionalString canCheck "${lib.getExe cfg.package} check-config ${generated}"}
     cp ${generated} $out
@@ -68,9 +79,11 @@ let
         description = ''
           The branch that this host follows.
 
-          Effect: another branch deploys its commit with the next look.
+          Effect: another branch deploys its commit with the next look, if that
+          descends from the last confirmed one.
 
-          Risk: an older branch brings an older system; nothing holds that back.
+          Risk: with `trust.force_push = "allow"`, an older branch brings an
+          older system.
         '';
       };
       poll_interval = lib.mkOption {
@@ -85,8 +98,20 @@ let
           Risk: short intervals of many hosts are a burden for the server.
         '';
       };
-    };
+    }
+    // typed.remote;
   };
+
+  section =
+    options:
+    lib.mkOption {
+      type = lib.types.submodule {
+        freeformType = format.type;
+        inherit options;
+      };
+      default = { };
+      description = "See {file}`docs/configuration.md`.";
+    };
 
   settingsOptions = lib.types.submodule {
     freeformType = format.type;
@@ -151,6 +176,8 @@ let
           Risk: with `none`, nobody notices a boot entry that was not written.
         '';
       };
+      evaluate = section typed.evaluate;
+      trust = section typed.trust;
     };
   };
 in
@@ -246,7 +273,8 @@ in
         assertion = !config.system.autoUpgrade.enable;
         message = "services.deploy-flake and system.autoUpgrade would undo each other's work. Disable one of the two.";
       }
-    ];
+    ]
+    ++ typed.assertions cfg.settings;
 
     environment.systemPackages = [ cfg.package ];
     environment.etc."deploy-flake/config.toml".source = configFile;

@@ -105,6 +105,26 @@ fn module_and_test_bed_run_the_daemon_in_the_same_unit() {
 }
 
 #[test]
+fn every_key_of_remote_evaluation_and_trust_has_an_option_with_a_type() {
+    let manual = file("docs/configuration.md");
+    let options = ["default", "options"].map(|name| file(&format!("nixos-module/{name}.nix")));
+    let options = settings(&options.concat());
+    for section in ["`[[remote]]`", "`[evaluate]`", "`[trust]`"] {
+        let heading = format!("## {section}");
+        let (_, text) = manual.split_once(&heading).expect("there is that section");
+        let text = text.split("\n## ").next().unwrap_or_default();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        let keys: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+        assert!(keys.len() > 3, "{section}: {keys:?}");
+        for key in keys {
+            let starts = [format!("{key} ="), format!("{key} = ")];
+            let is_typed = |line: &String| *line == starts[0] || line.starts_with(&starts[1]);
+            assert!(options.iter().any(is_typed), "{key} of {section}");
+        }
+    }
+}
+
+#[test]
 fn the_bus_lets_only_root_own_the_name() {
     let policy = file("nixos-module/org.deploy_flake.conf");
     let own = "<allow own=\"org.deploy_flake.Daemon1\"/>";
