@@ -164,6 +164,7 @@ fn every_file_that_the_documentation_links_to_is_there() {
         ("docs/architecture.md", "docs/"),
         ("docs/configuration.md", "docs/"),
         ("docs/health.md", "docs/"),
+        ("docs/hostile-input.md", "docs/"),
         ("docs/reliability.md", "docs/"),
         ("docs/trust.md", "docs/"),
         ("docs/decisions/README.md", "docs/decisions/"),

@@ -16,6 +16,12 @@
 )]
 mod testbed;
 
+/// Cases that unit tests have as well, and where those find the program's own modules.
+mod trust;
+#[path = "../../daemon/fetcher/tests/protocol.rs"]
+mod protocol;
+use deploy_flake::host;
+
 mod bed;
 mod bed_network;
 mod bed_invariants;
@@ -38,6 +44,10 @@ mod enduring_full_disks;
 mod enduring_lost_ledgers;
 mod following;
 mod trusting;
+mod withstanding;
+mod withstanding_histories;
+mod withstanding_remotes;
+mod withstanding_scene;
 mod racing;
 mod probing;
 mod asking_by_ssh;

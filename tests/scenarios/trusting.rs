@@ -143,12 +143,12 @@ fn a_floor_outlives_the_loss_of_the_ledger() {
 }
 
 /// Keys of a scenario's own.
-struct Keys {
+pub(crate) struct Keys {
     directory: tempfile::TempDir,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory for keys");
         let keys = Self { directory };
         for name in ["ann", "mallory"] {
@@ -166,13 +166,13 @@ impl Keys {
     }
 
     /// A line of allowed signers.
-    fn allowed(&self, name: &str) -> String {
+    pub(crate) fn allowed(&self, name: &str) -> String {
         let key = std::fs::read_to_string(self.path(&format!("{name}.pub")));
         format!("{name}@example.org {}", key.expect("ssh-keygen made it"))
     }
 
     /// Commits what the work tree holds, signed.
-    fn commit(&self, repository: &Repository, name: &str) -> CommitId {
+    pub(crate) fn commit(&self, repository: &Repository, name: &str) -> CommitId {
         let key = format!("user.signingKey={}", self.path(name));
         repository.git(&["add", "--all"]);
         let options = ["-c", "gpg.format=ssh", "-c", &key];
