@@ -2,7 +2,6 @@
 //! it stays, and what was there before does.
 
 use std::fs;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
