@@ -16,6 +16,7 @@ pub mod recover;
 pub mod unsaved;
 pub mod backoff;
 pub mod schedule;
+pub mod choose;
 pub mod condition;
 
 #[cfg(test)]

@@ -1,0 +1,57 @@
+//! What several remotes offer, and how their commits lie to each other.
+//!
+//! In: what was found out in the mirrors. Out: plain data for choosing. Must
+//! not: choose.
+
+use std::collections::BTreeSet;
+
+use super::revision::CommitId;
+
+/// The place of a remote in the configuration's list, from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RemoteNumber(pub usize);
+
+/// A commit that a remote's branch is, and that may be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The commit.
+    pub commit: CommitId,
+    /// How it lies to what other remotes offer, as far as that is known.
+    pub ancestry: Ancestry,
+}
+
+/// Which commits are known to descend from which others. What is not known
+/// here may be so all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ancestry {
+    /// Ancestor and descendant; never the same commit twice.
+    descents: BTreeSet<(CommitId, CommitId)>,
+}
+
+impl Ancestry {
+    /// Notes that one commit descends from another.
+    pub fn add(&mut self, ancestor: CommitId, descendant: CommitId) {
+        if ancestor != descendant {
+            self.descents.insert((ancestor, descendant));
+        }
+    }
+
+    /// Notes all that the other knows.
+    pub fn learn(&mut self, other: Self) {
+        self.descents.extend(other.descents);
+    }
+
+    /// Whether the one is known to descend from the other, and is not it.
+    pub fn is_descendant(&self, commit: &CommitId, of: &CommitId) -> bool {
+        self.descents
+            .iter()
+            .any(|(ancestor, descendant)| ancestor == of && descendant == commit)
+    }
+
+    /// Forgets what is not between two of these.
+    pub fn keep_only(&mut self, commits: &BTreeSet<&CommitId>) {
+        self.descents.retain(|(ancestor, descendant)| {
+            commits.contains(ancestor) && commits.contains(descendant)
+        });
+    }
+}
