@@ -95,15 +95,14 @@ pub(crate) fn is_all(host: &Host, system: &str) {
     }
 }
 
-/// No step of ours is loaded, running or failed once the daemon rests; only the fetcher stays.
+/// No step of ours is loaded, running or failed once the daemon rests; only the fetchers stay.
 #[track_caller]
 pub(crate) fn nothing_is_left(host: &Host) {
     let list = "systemctl list-units --all --plain --no-legend 'deploy-flake-*' | cut -d ' ' -f 1";
-    host.wait_until("only the fetcher's unit is left", DEADLINE, |host| {
-        matches!(
-            host.shell(list).stdout.trim(),
-            "" | "deploy-flake-fetcher.service"
-        )
+    host.wait_until("only the fetchers' units are left", DEADLINE, |host| {
+        let units = host.shell(list).stdout;
+        let is_fetcher = |unit: &str| unit.starts_with("deploy-flake-fetcher");
+        units.lines().all(|unit| is_fetcher(unit.trim()))
     });
     let list = "ls /run/deploy-flake/private 2> /dev/null";
     host.wait_until(

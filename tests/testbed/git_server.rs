@@ -38,6 +38,23 @@ impl GitServer {
         server
     }
 
+    /// Starts another server with what a repository holds now; what is pushed to the one does not reach the other.
+    pub(crate) fn mirror(ground: &Arc<Ground>, layer: &Layer, of: &Repository) -> Self {
+        let container = Container::new(ground, "mirror", &layer.stack());
+        container.link.configure();
+        let bare = container.root().join(format!("srv/git/{REPOSITORY}.git"));
+        let work = ground
+            .memory()
+            .join(format!("work-{}", container.link.address));
+        let repository = Repository::mirror(&bare, &work, of);
+        let mut server = Self {
+            repository,
+            container,
+        };
+        server.serve();
+        server
+    }
+
     /// Serves, also again after [`Self::kill`]; what was pushed meanwhile is there.
     pub fn serve(&mut self) {
         self.container.start(&["/opt/mini/serve-git"], true);

@@ -46,6 +46,29 @@ impl Repository {
         repository
     }
 
+    /// Makes both; they hold what the other repository holds.
+    pub(crate) fn mirror(bare: &Path, work: &Path, of: &Self) -> Self {
+        let repository = Self {
+            work: work.to_owned(),
+        };
+        fs::create_dir_all(work).expect("the world's directory can be written");
+        fs::create_dir_all(bare).expect("the overlay can be written");
+        let bare = bare.display().to_string();
+        repository.git(&["init", "--quiet", "--bare", "--initial-branch=main", &bare]);
+        repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        repository.git(&["remote", "add", "origin", &bare]);
+        repository.take(of);
+        repository
+    }
+
+    /// Takes over and pushes what the other repository's work tree is at.
+    pub fn take(&self, other: &Self) {
+        let other = other.work.display().to_string();
+        self.git(&["fetch", "--quiet", &other, "HEAD"]);
+        self.git(&["reset", "--quiet", "--hard", "FETCH_HEAD"]);
+        self.push();
+    }
+
     /// Commits and pushes a generation of the host.
     pub fn publish(&self, generation: &Generation) -> CommitId {
         self.set(generation);

@@ -134,6 +134,11 @@ impl World {
         &mut self.server
     }
 
+    /// Starts another git server with what the world's own holds now.
+    pub fn mirror(&mut self) -> GitServer {
+        GitServer::mirror(&self.ground, &self.layer, self.server.repository())
+    }
+
     /// The generation that hosts boot into.
     pub fn first(&self) -> &Generation {
         &self.first
