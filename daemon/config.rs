@@ -45,8 +45,8 @@ pub struct Config {
     /// Which of the flake's configurations is this host's; the host name's if
     /// none is given.
     pub configuration: Option<Configuration>,
-    /// What this host follows.
-    pub remote: Remote,
+    /// What this host follows, in order; never empty, and each name once.
+    pub remotes: Vec<Remote>,
     /// What decisions depend on.
     pub policy: Policy,
     /// How long each step may take.
@@ -99,7 +99,7 @@ impl Config {
     }
 }
 
-/// The one remote.
+/// A remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
     /// Its name, for people.
@@ -110,6 +110,15 @@ pub struct Remote {
     pub credentials: Vec<Credential>,
     /// The mean time between two looks at it.
     pub poll_interval: Duration,
+    /// How long a poll of it may take, where that is said.
+    pub timeout: Option<Duration>,
+}
+
+impl Remote {
+    /// How long a poll of it may take.
+    pub fn timeout(&self, deadlines: &Deadlines) -> Duration {
+        self.timeout.unwrap_or(deadlines.poll)
+    }
 }
 
 /// Why there is no configuration.

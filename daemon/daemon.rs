@@ -8,6 +8,7 @@
 //! turning.
 
 mod core;
+mod followed;
 mod looking;
 mod publisher;
 mod shutdown;
@@ -26,7 +27,7 @@ use tracing::{error, warn};
 use self::core::{Core, Parts};
 use self::looking::Limits;
 use self::publisher::Publisher;
-use self::standing::{Seen, Standing};
+use self::standing::{Sighting, Standing};
 use crate::config::Config;
 use crate::executor::{Completion, Executor};
 use crate::host::environment::Programs;
@@ -84,7 +85,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     let state = load(&ledger);
     let current = state.phase.deployment().map(|current| &current.id);
     stages.sweep(current, state.phase.unit_step()).await;
-    let standing = Standing::new(config.remote.address.url.clone(), stages.observe().await);
+    let standing = Standing::new(&config.remotes, stages.observe().await);
 
     let (executor, completions) = Executor::new(Arc::clone(&stages));
     let (seen, looks) = mpsc::unbounded_channel();
@@ -102,20 +103,23 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             configuration: configuration.as_str().to_owned(),
             boot_id: boot_id.clone(),
         },
-        config.remote.address.clone(),
     );
+    let limits = config.remotes.iter().map(|remote| {
+        let timeout = remote.timeout(&config.deadlines);
+        Limits::new(timeout, &config.deadlines)
+    });
+    let limits = limits.collect();
     let mut core = Core::new(Parts {
         stages: Arc::clone(&stages),
         executor,
         ledger,
         policy: config.policy.clone(),
         settings: config.settings(&configuration),
-        branch: config.remote.address.branch.clone(),
         boot_id,
         state,
         standing,
         draws: Draws::new(machine::seed(&clock::boot_id()?)),
-        limits: Limits::from(&config.deadlines),
+        limits,
         seen,
         publisher,
     });
@@ -123,11 +127,9 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     // After the first snapshot: whoever can call the daemon can also read it.
     let server = Server::start(systemd.connection(), requests, properties).await?;
     tokio::spawn(server.announce());
-    milestones::daemon_ready(
-        &configuration,
-        &config.remote.address.url,
-        &config.remote.address.branch,
-    );
+    let followed = config.remotes.iter().map(|remote| &remote.address);
+    let followed = followed.map(|it| (&*it.name, &*it.url, &it.branch));
+    milestones::daemon_ready(&configuration, &followed.collect::<Vec<_>>());
     notify::ready();
     let channels = Channels {
         completions,
@@ -167,7 +169,7 @@ fn load(ledger: &Ledger) -> State {
 /// Everything that can wake the loop.
 struct Channels {
     completions: mpsc::UnboundedReceiver<Completion>,
-    looks: mpsc::UnboundedReceiver<Seen>,
+    looks: mpsc::UnboundedReceiver<Sighting>,
     requested: mpsc::Receiver<Request>,
     ready: mpsc::Receiver<Result<(), Failure>>,
     terminate: Signal,
@@ -184,7 +186,7 @@ async fn turn<S: Stages>(
     let mut is_ready = false;
     loop {
         let saved = core.save_again_at().is_none();
-        let may_look = is_ready && core.may_look();
+        let due_at = core.look_due_at().filter(|_| is_ready && core.may_look());
         // Every arm is cancel-safe: receiving from a channel or a signal loses
         // nothing when another arm is first, and a timer is only a time.
         tokio::select! {
@@ -198,7 +200,7 @@ async fn turn<S: Stages>(
             // it does not hear of.
             _ = watchdog.tick() => if core.is_alive() { notify::watchdog() },
             Some(completion) = channels.completions.recv(), if saved => core.complete(completion),
-            Some(seen) = channels.looks.recv(), if saved => core.look_ended(seen),
+            Some(sighting) = channels.looks.recv(), if saved => core.look_ended(sighting),
             Some(ready) = channels.ready.recv(), if saved && !is_ready => match ready {
                 Ok(()) => {
                     is_ready = true;
@@ -206,7 +208,9 @@ async fn turn<S: Stages>(
                 }
                 Err(failure) => core.wait(failure),
             },
-            () = sleep_until(core.look_due_at()), if may_look => core.begin_look(),
+            () = sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {
+                core.begin_look();
+            }
             () = sleep_until(core.save_again_at().unwrap_or_else(Instant::now)), if !saved => {
                 core.save_again();
             }

@@ -121,9 +121,15 @@ let
         default = [ ];
         example = lib.literalExpression ''[ { url = "https://example.org/infrastructure.git"; } ]'';
         description = ''
-          What this host follows: exactly one remote, for now.
+          What this host follows: one remote or more, in order, each with a
+          `name` of its own; only one may do without, and is `origin`.
 
-          Effect and risk: see {option}`services.deploy-flake.settings.remote.*.url`.
+          Effect: the commit that is furthest along is followed, whichever
+          remote has it; at equal commits the first. One that does not answer
+          is a warning, as long as another does.
+
+          Risk: that of {option}`services.deploy-flake.settings.remote.*.url`,
+          for each of them.
         '';
       };
       drift = lib.mkOption {
@@ -250,8 +256,8 @@ in
   config = lib.mkIf cfg.enable {
     assertions = [
       {
-        assertion = lib.length cfg.settings.remote == 1;
-        message = "services.deploy-flake.settings.remote: expected exactly one remote, found ${toString (lib.length cfg.settings.remote)}. Set it to [ { url = \"https://...\"; } ].";
+        assertion = cfg.settings.remote != [ ];
+        message = "services.deploy-flake.settings.remote: expected at least one remote, found none. Set it to [ { url = \"https://...\"; } ].";
       }
       {
         assertion = config.nix.enable;

@@ -17,7 +17,17 @@ let
 in
 {
   remote = {
-    name = option types.str "origin" "The remote's name in status and journal.";
+    name = option types.str "origin" ''
+      The remote's name in status and journal, and in the path of its mirror if
+      it is not the first: letters, digits, `_` and `-`, each name once.
+    '';
+    timeout = option (types.nullOr types.str) null ''
+      How long one poll of this remote may take, from 1s to 1h.
+
+      Effect: without it, `deadlines.poll` holds.
+
+      Risk: a remote that needs longer is never heard.
+    '';
     identity_file = option secretFile null ''
       For ssh: the file on the host with the private key, without a passphrase.
 

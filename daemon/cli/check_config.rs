@@ -37,10 +37,13 @@ fn meaning(file: &str, config: &Config) -> String {
         Some(name) => format!("nixosConfigurations.\"{name}\""),
         None => "the configuration named like the host".to_owned(),
     };
+    let remotes = config.remotes.iter().map(|remote| {
+        let (address, every) = (&remote.address, duration::show(remote.poll_interval));
+        format!("{} of {}, asked every {every}", address.branch, address.url)
+    });
+    let remotes: Vec<String> = remotes.collect();
     format!(
-        "{file} is correct: this host follows {} of {}, asked every {}, and runs {configuration}.",
-        config.remote.address.branch,
-        config.remote.address.url,
-        duration::show(config.remote.poll_interval),
+        "{file} is correct: this host follows {}, and runs {configuration}.",
+        remotes.join(", or "),
     )
 }

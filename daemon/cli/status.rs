@@ -104,6 +104,7 @@ fn unknown(output: Output, life: Life) -> Result<String, Failure> {
             "daemon": null,
             "host": null,
             "remote": null,
+            "remotes": null,
             "looks": null,
             "system": null,
             "desired": null,

@@ -65,6 +65,11 @@ impl Gist {
             .any(|(its_url, its_branch)| its_url == url && its_branch == branch)
     }
 
+    /// Whether it names more than one.
+    pub(crate) fn has_several_remotes(&self) -> bool {
+        self.remotes.len() > 1
+    }
+
     /// Its remotes as people read them.
     pub(crate) fn remotes(&self) -> String {
         let remotes: Vec<_> = self

@@ -62,8 +62,8 @@ fn refuse_syntax(error: &toml::de::Error, collector: &mut Collector<'_>) {
 /// In which table a key belongs, for one that stands in another.
 fn belongs(key: &str) -> Option<String> {
     let table = match key {
-        "url" | "branch" | "poll_interval" | "identity_file" | "host_keys" | "token_file"
-        | "token_user" | "token_as" | "ca_file" | "proxy" => "[[remote]]",
+        "url" | "branch" | "poll_interval" | "timeout" | "identity_file" | "host_keys"
+        | "token_file" | "token_user" | "token_as" | "ca_file" | "proxy" => "[[remote]]",
         "import_from_derivation" | "directory" | "submodules" | "nix_config_file" => "[evaluate]",
         "confirm_window" | "probe_deadline" | "ignore_units" | "require_units" | "on_unhealthy" => {
             "[health]"
@@ -91,22 +91,23 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
     let pre_activate_check = pre_activate_check(&mut top, collector);
     let on_failed_rollback = on_failed_rollback(&mut top, collector);
     let guards = guards::guards(&mut top, collector);
-    let remote = remote::remote(&mut top, collector);
+    let remotes = remote::remotes(&mut top, collector);
     let (import_from_derivation, flake) = evaluate::evaluate(&mut top, collector);
     let health = health::health(&mut top, collector);
     let deadlines = deadlines::deadlines(&mut top, collector);
     let fetch = fetch::limits(&mut top, collector);
     let trust = trust::trust(&mut top, collector);
     top.finish(belongs, collector);
-    let remote = remote?;
+    let remotes = remotes?;
+    let poll_interval = remotes.iter().map(|remote| remote.poll_interval).min()?;
     Some(Config {
         configuration,
         policy: Policy {
-            poll_interval: remote.poll_interval,
+            poll_interval,
             on_drift,
             on_reboot_required,
         },
-        remote,
+        remotes,
         deadlines,
         fetch,
         trust,

@@ -22,9 +22,12 @@ fn accepted(text: &str) -> Config {
 fn one_remote_with_a_url_is_enough() {
     let config = accepted("[[remote]]\nurl = \"https://example.org/hosts.git\"\n");
     assert_eq!(config.configuration, None);
-    assert_eq!(config.remote.name, "origin");
-    assert_eq!(config.remote.address.url, "https://example.org/hosts.git");
-    assert_eq!(config.remote.address.branch.as_str(), "main");
+    assert_eq!(config.remotes[0].name, "origin");
+    assert_eq!(
+        config.remotes[0].address.url,
+        "https://example.org/hosts.git"
+    );
+    assert_eq!(config.remotes[0].address.branch.as_str(), "main");
     assert_eq!(config.policy.poll_interval, Duration::from_secs(60));
     assert_eq!(config.policy.on_drift, OnDrift::Report);
     assert_eq!(config.policy.on_reboot_required, OnRebootRequired::Refuse);
@@ -45,6 +48,28 @@ fn one_remote_with_a_url_is_enough() {
     assert_eq!(config.guards.machine_id, None);
     assert_eq!(config.guards.store_reserve, 1 << 30);
     assert_eq!(config.on_failed_rollback, OnFailedRollback::Reboot);
+}
+
+#[test]
+fn remotes_are_a_list_in_the_order_of_the_file() {
+    let config = accepted(
+        "[[remote]]\nurl = \"https://example.org/a\"\npoll_interval = \"5m\"\n\
+         [[remote]]\nname = \"mirror\"\nurl = \"git@example.org:a.git\"\nbranch = \"next\"\n\
+         timeout = \"7s\"\nidentity_file = \"/keys/mirror\"\npoll_interval = \"20s\"\n\
+         [deadlines]\npoll = \"9s\"\n",
+    );
+    let [first, second] = &config.remotes[..] else {
+        panic!("{:?}", config.remotes);
+    };
+    assert_eq!((&*first.name, &*second.name), ("origin", "mirror"));
+    assert_eq!(first.address.branch.as_str(), "main");
+    assert_eq!(second.address.branch.as_str(), "next");
+    assert_eq!(second.credentials[0].name, "mirror.identity");
+    let timeouts = [first, second].map(|remote| remote.timeout(&config.deadlines).as_secs());
+    assert_eq!(timeouts, [9, 7]);
+    assert_eq!(config.policy.poll_interval, Duration::from_secs(20));
+    let many = (0..17).map(|index| format!("[[remote]]\nname = \"r{index}\"\nurl = \"/a\"\n"));
+    assert!(message(&many.collect::<String>()).contains("too many remotes"));
 }
 
 #[test]
@@ -104,14 +129,14 @@ fn every_key_is_read() {
     );
     let name = config.configuration.expect("it was given");
     assert_eq!(name.as_str(), "web1");
-    assert_eq!(config.remote.name, "forge");
-    assert_eq!(config.remote.address.name, "forge");
+    assert_eq!(config.remotes[0].name, "forge");
+    assert_eq!(config.remotes[0].address.name, "forge");
     assert_eq!(
-        config.remote.address.url,
+        config.remotes[0].address.url,
         "ssh://git@example.org/srv/hosts.git"
     );
-    assert_eq!(config.remote.address.branch.as_str(), "release/24.11");
-    assert_eq!(config.remote.poll_interval, Duration::from_secs(5400));
+    assert_eq!(config.remotes[0].address.branch.as_str(), "release/24.11");
+    assert_eq!(config.remotes[0].poll_interval, Duration::from_secs(5400));
     assert_eq!(config.policy.on_drift, OnDrift::Correct);
     assert_eq!(config.policy.on_reboot_required, OnRebootRequired::Boot);
     assert_eq!(config.boot_loader, BootLoader::SystemdBoot);
@@ -215,7 +240,7 @@ fn each_mistake_says_where_what_and_what_to_do() {
         (
             String::new(),
             "config.toml:1:1: remote: there is no remote
-  expected: exactly one [[remote]] with a url
+  expected: at least one [[remote]] with a url
   found:    none
   to do:    Add the two lines [[remote]] and url = \"https://example.org/hosts.git\".",
         ),
@@ -235,22 +260,22 @@ fn each_mistake_says_where_what_and_what_to_do() {
         ),
         (
             format!("{REMOTE}{REMOTE}"),
-            "config.toml:3:1: remote: another remote
-  expected: exactly one [[remote]], for now
-  found:    number 2 of 2
-  to do:    Remove all but one.",
+            "config.toml:3:1: remote.name: another remote of this name
+  expected: each name once; a remote without a name is \"origin\"
+  found:    \"origin\"
+  to do:    Give each [[remote]] a name of its own.",
         ),
         (
             below("branhc = \"x\""),
             "config.toml:3:1: remote.branhc: unknown key
-  expected: one of name, branch, poll_interval, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
+  expected: one of name, branch, poll_interval, timeout, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
   found:    \"branhc\"
   to do:    Write branch, if that is what was meant.",
         ),
         (
             below("drift = \"report\""),
             "config.toml:3:1: remote.drift: unknown key
-  expected: one of name, branch, poll_interval, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
+  expected: one of name, branch, poll_interval, timeout, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
   found:    \"drift\"
   to do:    Move it to the top of the file, above the first table.",
         ),
@@ -401,7 +426,7 @@ activate, profile, boot_loader, restore, probe, lock, rollback, rollback_health
         (
             below("allow = [\"remote\"]"),
             "config.toml:3:1: remote.allow: unknown key
-  expected: one of name, branch, poll_interval, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
+  expected: one of name, branch, poll_interval, timeout, url, identity_file, host_keys, token_file, token_user, token_as, ca_file, proxy
   found:    \"allow\"
   to do:    Move it to [guards].",
         ),
@@ -494,7 +519,7 @@ fn a_column_counts_characters() {
 fn an_open_scheme_is_accepted_with_a_warning() {
     let text = "[[remote]]\nurl = \"git://example.org/a\"\n";
     let (config, warnings) = parse(FILE, text).expect("it is accepted");
-    assert_eq!(config.remote.address.url, "git://example.org/a");
+    assert_eq!(config.remotes[0].address.url, "git://example.org/a");
     assert_eq!(
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
@@ -687,9 +712,9 @@ fn what_a_remote_is_shown_over_ssh_is_named_by_its_file() {
         name: "forge.identity".to_owned(),
         source: "/var/keys/forge".into(),
     };
-    assert_eq!(config.remote.credentials, [credential]);
+    assert_eq!(config.remotes[0].credentials, [credential]);
     let keys = [format!("{HOST_KEY} comment")];
-    assert_eq!(config.remote.address.access.host_keys, keys);
+    assert_eq!(config.remotes[0].address.access.host_keys, keys);
 }
 
 #[test]
@@ -743,8 +768,8 @@ fn what_an_https_server_is_shown_and_how_it_is_reached() {
         name: "origin.token".to_owned(),
         source: "/run/secrets/token".into(),
     };
-    assert_eq!(config.remote.credentials, [credential]);
-    let access = config.remote.address.access;
+    assert_eq!(config.remotes[0].credentials, [credential]);
+    let access = &config.remotes[0].address.access;
     let user = "x-token-auth".to_owned();
     assert_eq!(access.token, TokenAs::Password { user });
     assert_eq!(access.ca_file, Some("/etc/ca.pem".into()));
@@ -752,7 +777,7 @@ fn what_an_https_server_is_shown_and_how_it_is_reached() {
     let bearer = accepted(
         "[[remote]]\nurl = \"https://example.org/a\"\ntoken_file = \"/k\"\ntoken_as = \"bearer\"\n",
     );
-    assert_eq!(bearer.remote.address.access.token, TokenAs::Bearer);
+    assert_eq!(bearer.remotes[0].address.access.token, TokenAs::Bearer);
 }
 
 #[test]

@@ -14,15 +14,17 @@ use tracing::{debug, error, warn};
 use super::looking::{Limits, Looking, look};
 use super::publisher::Publisher;
 use super::shutdown::Shutdown;
-use super::standing::{Seen, Standing};
+use super::standing::{Seen, Sighting, Standing};
 use crate::executor::{Completion, Executor};
 use crate::host::{clock, random};
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
+use crate::model::offer::RemoteNumber;
 use crate::model::policy::{Policy, Settings};
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::CommitId;
 use crate::model::system::BootId;
 use crate::pipeline::Stages;
+use crate::reconcile::choose;
 use crate::reconcile::event::{Demand, Event, Look};
 use crate::reconcile::phase::Phase;
 use crate::reconcile::recover::{World, recover};
@@ -48,15 +50,16 @@ pub(super) struct Core<S> {
     ledger: Ledger,
     policy: Policy,
     settings: Settings,
-    branch: Branch,
     boot_id: BootId,
     state: State,
     phase_entered: Instant,
     standing: Standing,
     looking: Looking,
     draws: Draws,
-    limits: Limits,
-    seen: mpsc::UnboundedSender<Seen>,
+    /// One for each remote.
+    limits: Vec<Limits>,
+    seen: mpsc::UnboundedSender<Sighting>,
+    has_tidied: bool,
     unsaved: Option<Unsaved>,
     publisher: Publisher,
     shutdown: Shutdown,
@@ -77,13 +80,12 @@ pub(super) struct Parts<S> {
     pub(super) ledger: Ledger,
     pub(super) policy: Policy,
     pub(super) settings: Settings,
-    pub(super) branch: Branch,
     pub(super) boot_id: BootId,
     pub(super) state: State,
     pub(super) standing: Standing,
     pub(super) draws: Draws,
-    pub(super) limits: Limits,
-    pub(super) seen: mpsc::UnboundedSender<Seen>,
+    pub(super) limits: Vec<Limits>,
+    pub(super) seen: mpsc::UnboundedSender<Sighting>,
     pub(super) publisher: Publisher,
 }
 
@@ -92,7 +94,12 @@ impl<S: Stages> Core<S> {
         let shutdown = Shutdown::new(Arc::clone(&parts.stages));
         shutdown.leads(parts.state.reboot);
         let mut draws = parts.draws;
-        let wait = schedule::first(parts.policy.poll_interval, draws.draw());
+        // All at the same point of their periods: who is asked first could
+        // otherwise offer what another one has a successor of.
+        let (now, random) = (Instant::now(), draws.draw());
+        let first = |period| now + schedule::first(period, random);
+        let remotes = parts.standing.remotes.iter();
+        let first = remotes.map(|remote| first(remote.poll_interval)).collect();
         Self {
             shutdown,
             stages: parts.stages,
@@ -100,15 +107,15 @@ impl<S: Stages> Core<S> {
             ledger: parts.ledger,
             policy: parts.policy,
             settings: parts.settings,
-            branch: parts.branch,
             boot_id: parts.boot_id,
             state: parts.state,
             phase_entered: Instant::now(),
             standing: parts.standing,
-            looking: Looking::new(Instant::now() + wait),
+            looking: Looking::new(first),
             draws,
             limits: parts.limits,
             seen: parts.seen,
+            has_tidied: false,
             unsaved: None,
             publisher: parts.publisher,
         }
@@ -138,43 +145,67 @@ impl<S: Stages> Core<S> {
         self.feed(completion.event);
     }
 
-    /// Takes what a look saw.
-    pub(super) fn look_ended(&mut self, seen: Seen) {
+    /// Takes what a look at a remote saw.
+    pub(super) fn look_ended(&mut self, sighting: Sighting) {
         let now = Instant::now();
-        let (head, observed, is_outdated) = match seen {
+        let remote = sighting.remote;
+        let (offer, observed, is_outdated) = match sighting.seen {
             Seen::Busy(failure) => {
                 self.standing.busy = Some(failure);
-                self.looking.end_busy(now);
+                self.looking.end_busy(remote, now);
                 return self.publish();
             }
             Seen::Hanging(failure) => {
-                let is_last = self.looking.end_hanging(now);
+                let is_last = self.looking.end_hanging(remote, now);
                 milestones::look_hangs(&failure, is_last);
                 self.standing.busy = Some(failure);
                 return self.publish();
             }
             Seen::Looked {
-                head,
+                offer,
                 observed,
                 is_outdated,
-            } => (head, observed, is_outdated),
+            } => (offer, observed, is_outdated),
         };
         self.standing.busy = None;
-        self.standing.take_head(head, clock::now());
-        let failures = self.standing.failures();
-        let wait = schedule::next(self.policy.poll_interval, failures, self.draws.draw());
-        let demand = self.looking.end(now, wait);
+        let confirmed = sighting.confirmed;
+        self.standing.take(remote, offer, confirmed, clock::now());
+        let demand = self.end_look(remote, now);
         self.standing.observed = observed.clone();
+        let offers = self.standing.offers(&self.state.confirmed());
+        self.standing.tell(&offers);
         self.feed(Event::Looked(Look {
-            head: self.standing.answered_head(),
-            is_refused: self.standing.is_refused(),
+            head: self.standing.head(&offers),
+            is_refused: choose::is_refused(&offers),
             observed,
             demand,
         }));
-        // What was just decided comes first: it may bring another daemon still.
-        if is_outdated && self.state.phase == Phase::Resting && self.unsaved.is_none() {
-            self.give_way();
+        if self.state.phase == Phase::Resting && self.unsaved.is_none() {
+            self.tidy();
+            // What was just decided comes first: it may bring another daemon still.
+            if is_outdated {
+                self.give_way();
+            }
         }
+    }
+
+    /// Plans the next look at a remote; returns who wanted those that ended.
+    fn end_look(&mut self, remote: RemoteNumber, now: Instant) -> Demand {
+        let failures = self.standing.failures(remote);
+        let period = self.standing.remotes.get(remote.0);
+        let period = period.map_or(self.policy.poll_interval, |it| it.poll_interval);
+        let wait = schedule::next(period, failures, self.draws.draw());
+        self.looking.end(remote, now, wait, failures > 0)
+    }
+
+    /// Removes what an earlier configuration has left, once, and at rest: a
+    /// deployment that may be led back from could want it again.
+    fn tidy(&mut self) {
+        if std::mem::replace(&mut self.has_tidied, true) {
+            return;
+        }
+        let stages = Arc::clone(&self.stages);
+        tokio::spawn(async move { stages.remove_unused_mirrors().await });
     }
 
     /// Has systemd start the daemon that the running system asks for.
@@ -206,11 +237,11 @@ impl<S: Stages> Core<S> {
     /// Whether a look may begin: not while the host is touched.
     pub(super) fn may_look(&self) -> bool {
         let untouched = self.state.phase == Phase::Resting || self.state.phase.is_preparing();
-        untouched && !self.looking.is_under_way() && self.unsaved.is_none()
+        untouched && self.unsaved.is_none()
     }
 
-    /// When the next look is due.
-    pub(super) fn look_due_at(&self) -> Instant {
+    /// When the next remote is due that is not being asked.
+    pub(super) fn look_due_at(&self) -> Option<Instant> {
         self.looking.due_at()
     }
 
@@ -219,20 +250,32 @@ impl<S: Stages> Core<S> {
         self.looking.is_alive()
     }
 
-    /// Begins a look in a task of its own.
+    /// Begins a look: at each remote that is due in a task of its own.
     pub(super) fn begin_look(&mut self) {
-        self.looking.begin();
+        let due = self.looking.begin(Instant::now());
         self.publish();
+        for remote in due {
+            self.look_at(remote);
+        }
+    }
+
+    fn look_at(&self, remote: RemoteNumber) {
+        let Some(&limits) = self.limits.get(remote.0) else {
+            return;
+        };
         let stages = Arc::clone(&self.stages);
         let seen = self.seen.clone();
-        let limits = self.limits;
         let confirmed = self.state.confirmed();
         tokio::spawn(async move {
             let observe = async { (stages.observe().await, stages.is_outdated().await) };
-            let poll = stages.poll(&confirmed);
+            let poll = stages.poll(remote, &confirmed);
             let result = look(limits, stages.ready(), poll, observe).await;
             // Only a daemon that is going away has dropped the receiver.
-            let _ = seen.send(result);
+            let _ = seen.send(Sighting {
+                remote,
+                confirmed,
+                seen: result,
+            });
         });
     }
 
@@ -257,12 +300,15 @@ impl<S: Stages> Core<S> {
     /// Lets everybody know.
     pub(super) fn publish(&mut self) {
         let numbers = self.looking.numbers();
-        let due_in = self
-            .looking
-            .due_at()
-            .saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let due_at = |index| self.looking.remote_due_at(RemoteNumber(index));
+        let due_in = (0..self.standing.remotes.len()).map(|index| {
+            let at = due_at(index)?;
+            Some(at.saturating_duration_since(now))
+        });
+        let due_in: Vec<Option<Duration>> = due_in.collect();
         self.publisher
-            .publish(&self.state, &self.standing, numbers, due_in);
+            .publish(&self.state, &self.standing, numbers, &due_in);
     }
 
     fn feed(&mut self, event: Event) {
@@ -299,7 +345,9 @@ impl<S: Stages> Core<S> {
         self.standing.unsaved = None;
         if changed {
             let took = self.phase_entered.elapsed();
-            story::tell(&self.branch, &self.state, &next.state, took);
+            let offers = self.standing.offers(&self.state.confirmed());
+            let branch = self.standing.branch(&offers);
+            story::tell(branch, &self.state, &next.state, took);
         }
         if next.state.phase != self.state.phase {
             self.phase_entered = Instant::now();

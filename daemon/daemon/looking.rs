@@ -1,20 +1,26 @@
 //! When the daemon looks, and what a look is.
 //!
-//! In: triggers, intervals, what is going on. Out: whether a look is due, and
-//! its number. Must not: decide what a look leads to.
+//! In: triggers, schedules, what is going on. Out: which remotes are to be asked
+//! now, and in which look. Must not: decide what a look leads to.
 //!
-//! Looks are numbered from one. A look begins only while nothing on the host
-//! is being touched; one that is asked for meanwhile begins when that is over,
-//! so whoever waits for it sees what became of the newest commit.
+//! Each remote is asked at its own time, and nobody waits for another. Looks are
+//! numbered from one; a look ends when those that were asked in it have
+//! answered, but for those that did not the last time either: a remote that is
+//! dead keeps nobody waiting who wants to know, as long as another lives.
+//!
+//! A look begins only while nothing on the host is being touched; one that is
+//! asked for meanwhile begins when that is over, so whoever waits for it sees
+//! what became of the newest commit.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::standing::Seen;
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::offer::{Offer, RemoteNumber};
 use crate::model::policy::Deadlines;
-use crate::model::revision::CommitId;
 use crate::model::system::Observed;
 use crate::reconcile::event::Demand;
 use crate::store::snapshot;
@@ -46,24 +52,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// moves in between, or the fetcher that was kept is gone and a new one begins.
 const ROUNDS: u32 = 4;
 
-impl From<&Deadlines> for Limits {
-    fn from(deadlines: &Deadlines) -> Self {
+impl Limits {
+    /// For a remote whose polls may take so long.
+    pub(super) fn new(timeout: Duration, deadlines: &Deadlines) -> Self {
         Self {
             ready: PATIENCE,
-            poll: (deadlines.poll + deadlines.fetch) * ROUNDS + PATIENCE,
+            poll: (timeout + deadlines.fetch) * ROUNDS + PATIENCE,
             observe: PATIENCE,
         }
     }
 }
 
-/// Looks at host and remote; each part ends by its limit, so the whole does.
+/// Looks at host and one remote; each part ends by its limit, so the whole does.
 /// `observe`: what the host is, and whether it asks for another daemon.
 /// A part that is given up may go on in a thread of its own: nobody can end a
 /// read from a file system that does not answer.
 pub(super) async fn look(
     limits: Limits,
     ready: impl Future<Output = Result<(), Failure>>,
-    poll: impl Future<Output = Result<CommitId, Failure>>,
+    poll: impl Future<Output = Result<Offer, Failure>>,
     observe: impl Future<Output = (Observed, bool)>,
 ) -> Seen {
     match timeout(limits.ready, ready).await {
@@ -71,7 +78,7 @@ pub(super) async fn look(
         Ok(Err(failure)) => return Seen::Busy(failure),
         Ok(Ok(())) => {}
     }
-    let Ok(head) = timeout(limits.poll, poll).await else {
+    let Ok(offer) = timeout(limits.poll, poll).await else {
         return hanging("the fetcher neither answers nor ends", limits.poll);
     };
     let Ok((observed, is_outdated)) = timeout(limits.observe, observe).await else {
@@ -79,7 +86,7 @@ pub(super) async fn look(
         return hanging(what, limits.observe);
     };
     Seen::Looked {
-        head,
+        offer,
         observed,
         is_outdated,
     }
@@ -98,101 +105,217 @@ fn hanging(what: &str, limit: Duration) -> Seen {
 /// The looks of one daemon's life.
 #[derive(Debug)]
 pub(super) struct Looking {
-    numbers: snapshot::Looks,
-    under_way: Option<Demand>,
+    remotes: Vec<Asking>,
+    /// The number of the look that began last.
+    started: u64,
+    /// Looks that have not ended, oldest first.
+    open: Vec<Open>,
     demanded_next: Demand,
-    due_at: Instant,
+    /// Whether all remotes are to be asked in the next look.
     is_owed: bool,
+}
+
+/// One remote.
+#[derive(Debug)]
+struct Asking {
+    due_at: Instant,
+    /// In which look it is being asked.
+    asked_in: Option<u64>,
+    /// Whether it is to be asked once more right after that.
+    is_owed: bool,
+    /// Whether it failed the last time.
+    is_failing: bool,
     hanging: u32,
 }
 
+/// A look that has not ended.
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    awaited: BTreeSet<usize>,
+    demand: Demand,
+}
+
 impl Looking {
-    /// The first look is due then, unless somebody asks for it.
-    pub(super) fn new(due_at: Instant) -> Self {
-        Self {
-            numbers: snapshot::Looks::default(),
-            under_way: None,
-            demanded_next: Demand::Time,
+    /// The first look at each remote is due then, unless somebody asks for it.
+    pub(super) fn new(due_at: Vec<Instant>) -> Self {
+        let asking = due_at.into_iter().map(|due_at| Asking {
             due_at,
+            asked_in: None,
             is_owed: false,
+            is_failing: false,
             hanging: 0,
+        });
+        Self {
+            remotes: asking.collect(),
+            started: 0,
+            open: Vec::new(),
+            demanded_next: Demand::Time,
+            is_owed: false,
         }
     }
 
     /// Whether looks still come to an end.
     pub(super) fn is_alive(&self) -> bool {
-        self.hanging < MOST_HANGING
+        self.remotes.iter().all(|it| it.hanging < MOST_HANGING)
     }
 
-    /// The look under way hangs: nothing was seen, as if the host were busy.
-    /// Returns whether that was the last one before it is not alive.
-    pub(super) fn end_hanging(&mut self, now: Instant) -> bool {
-        let hanging = self.hanging + 1;
-        self.end_busy(now);
-        self.hanging = hanging;
-        hanging == MOST_HANGING
+    /// When the next remote is due that is not being asked.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        let idle = self.remotes.iter().filter(|it| it.asked_in.is_none());
+        idle.map(|it| it.due_at).min()
     }
 
-    /// When the next look is due.
-    pub(super) fn due_at(&self) -> Instant {
-        self.due_at
-    }
-
-    /// Whether one is under way.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
+    /// When a remote is due. None: it is being asked, and nobody waits for it.
+    pub(super) fn remote_due_at(&self, remote: RemoteNumber) -> Option<Instant> {
+        let asking = self.remotes.get(remote.0)?;
+        let is_awaited = |look: &Open| look.awaited.contains(&remote.0);
+        let is_left = asking.asked_in.is_some() && !self.open.iter().any(is_awaited);
+        (!is_left).then_some(asking.due_at)
     }
 
     /// The numbers for the snapshot. A look that is owed counts as started:
     /// whoever follows knows that there is more to come.
     pub(super) fn numbers(&self) -> snapshot::Looks {
+        let oldest = self.open.first().map(|look| look.number);
         snapshot::Looks {
-            started: self.numbers.started + u64::from(self.is_owed),
-            finished: self.numbers.finished,
+            started: self.started + u64::from(self.is_owed),
+            finished: oldest.map_or(self.started, |oldest| oldest - 1),
         }
     }
 
-    /// Somebody wants a look now: the number of the one that will answer. One
-    /// that is under way may have asked the remote already, so it is the next.
+    /// Somebody wants a look now: the number of the one that will answer. What
+    /// is under way may have asked already, so it is the next.
     pub(super) fn trigger(&mut self, now: Instant, demand: Demand) -> u64 {
         self.demanded_next = stronger(std::mem::take(&mut self.demanded_next), demand);
         self.hasten(now);
-        self.numbers.started + 1
+        self.started + 1
     }
 
-    /// A look is due now, though nobody asked.
+    /// A look at all remotes is due now, though nobody asked.
     pub(super) fn hasten(&mut self, now: Instant) {
-        self.due_at = now;
         self.is_owed = true;
-    }
-
-    /// A look begins.
-    pub(super) fn begin(&mut self) {
-        self.under_way = Some(std::mem::take(&mut self.demanded_next));
-        self.is_owed = false;
-        self.numbers.started += 1;
-    }
-
-    /// The look under way ended; the next is due after `wait`, unless somebody
-    /// asked for it meanwhile. Returns who wanted this one.
-    pub(super) fn end(&mut self, now: Instant, wait: Duration) -> Demand {
-        self.hanging = 0;
-        self.numbers.finished = self.numbers.started;
-        if !self.is_owed {
-            self.due_at = now + wait;
+        for remote in &mut self.remotes {
+            remote.due_at = now;
+            remote.is_owed = remote.asked_in.is_some();
         }
-        self.under_way.take().unwrap_or_default()
     }
 
-    /// The look under way found the host busy: what was asked for is still
+    /// A look begins: at the remotes that are due.
+    pub(super) fn begin(&mut self, now: Instant) -> Vec<RemoteNumber> {
+        let is_due = |it: &Asking| it.asked_in.is_none() && it.due_at <= now;
+        let due = self.remotes.iter().enumerate().filter(|(_, it)| is_due(it));
+        let due: BTreeSet<usize> = due.map(|(index, _)| index).collect();
+        if due.is_empty() {
+            return Vec::new();
+        }
+        self.started += 1;
+        for index in &due {
+            self.remotes[*index].asked_in = Some(self.started);
+        }
+        // Those that are being asked are asked once more.
+        let is_for_all = std::mem::take(&mut self.is_owed);
+        self.open.push(Open {
+            number: self.started,
+            awaited: if is_for_all {
+                (0..self.remotes.len()).collect()
+            } else {
+                due.clone()
+            },
+            demand: if is_for_all {
+                std::mem::take(&mut self.demanded_next)
+            } else {
+                Demand::Time
+            },
+        });
+        // What nobody waits for has ended as soon as it begins.
+        self.close();
+        due.into_iter().map(RemoteNumber).collect()
+    }
+
+    /// The look at a remote ended; the next is due after `wait`, unless somebody
+    /// asked for it meanwhile. Returns who wanted the looks that end with it.
+    pub(super) fn end(
+        &mut self,
+        remote: RemoteNumber,
+        now: Instant,
+        wait: Duration,
+        is_failing: bool,
+    ) -> Demand {
+        if let Some(asking) = self.remotes.get_mut(remote.0) {
+            asking.hanging = 0;
+            asking.is_failing = is_failing;
+        }
+        self.answered(remote, now + wait);
+        self.close()
+    }
+
+    /// The look at a remote found the host busy: what was asked for is still
     /// owed, so a forced look stays forced.
-    pub(super) fn end_busy(&mut self, now: Instant) {
-        self.hanging = 0;
-        self.numbers.finished = self.numbers.started;
-        if let Some(demand) = self.under_way.take() {
-            self.demanded_next = stronger(std::mem::take(&mut self.demanded_next), demand);
+    pub(super) fn end_busy(&mut self, remote: RemoteNumber, now: Instant) {
+        if let Some(asking) = self.remotes.get_mut(remote.0) {
+            asking.hanging = 0;
         }
-        self.due_at = now + BUSY_INTERVAL;
+        self.end_unseen(remote, now);
+    }
+
+    /// The look at a remote hangs: nothing was seen, as if the host were busy.
+    /// Returns whether that was the last one before it is not alive.
+    pub(super) fn end_hanging(&mut self, remote: RemoteNumber, now: Instant) -> bool {
+        let asking = self.remotes.get_mut(remote.0);
+        let hanging = asking.map_or(0, |asking| {
+            asking.hanging += 1;
+            asking.hanging
+        });
+        self.end_unseen(remote, now);
+        hanging == MOST_HANGING
+    }
+
+    fn end_unseen(&mut self, remote: RemoteNumber, now: Instant) {
+        let again_at = now + BUSY_INTERVAL;
+        self.answered(remote, again_at);
+        if let Some(asking) = self.remotes.get_mut(remote.0) {
+            asking.due_at = again_at;
+        }
+        let demand = self.close();
+        if demand == Demand::Time {
+            return;
+        }
+        self.demanded_next = stronger(std::mem::take(&mut self.demanded_next), demand);
+        self.is_owed = true;
+        for asking in &mut self.remotes {
+            asking.due_at = asking.due_at.max(now).min(again_at);
+        }
+    }
+
+    /// A remote is not awaited any more in what began before it was asked.
+    fn answered(&mut self, remote: RemoteNumber, next_at: Instant) {
+        let Some(asking) = self.remotes.get_mut(remote.0) else {
+            return;
+        };
+        let asked_in = asking.asked_in.take();
+        if !std::mem::take(&mut asking.is_owed) {
+            asking.due_at = next_at;
+        }
+        for look in &mut self.open {
+            if asked_in.is_some_and(|asked_in| look.number <= asked_in) {
+                look.awaited.remove(&remote.0);
+            }
+        }
+    }
+
+    /// Ends the looks in which nobody is awaited who is worth it; returns who
+    /// wanted them.
+    fn close(&mut self) -> Demand {
+        let lives = self.remotes.iter().any(|it| !it.is_failing);
+        let remotes = &self.remotes;
+        let is_worth = |index: &usize| remotes.get(*index).is_some_and(|it| !it.is_failing);
+        let has_ended = |look: &mut Open| {
+            look.awaited.is_empty() || (lives && !look.awaited.iter().any(is_worth))
+        };
+        let ended: Vec<Open> = self.open.extract_if(.., has_ended).collect();
+        let demands = ended.into_iter().map(|look| look.demand);
+        demands.fold(Demand::Time, stronger)
     }
 }
 
@@ -216,37 +339,99 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    const ONE: RemoteNumber = RemoteNumber(0);
+    const TWO: RemoteNumber = RemoteNumber(1);
+
+    fn finished(looking: &Looking) -> (u64, u64) {
+        let numbers = looking.numbers();
+        (numbers.started, numbers.finished)
+    }
+
     #[test]
     fn a_trigger_is_answered_by_a_look_that_begins_after_it() {
         let now = Instant::now();
-        let mut looking = Looking::new(now);
+        let mut looking = Looking::new(vec![now]);
         assert_eq!(looking.trigger(now, Demand::Look), 1);
-        looking.begin();
+        assert_eq!(looking.begin(now), [ONE]);
         assert_eq!(
             looking.trigger(now, Demand::Look),
             2,
             "the first has begun already"
         );
-        assert_eq!(looking.end(now, MINUTE), Demand::Look);
-        assert_eq!(looking.due_at(), now, "the second is owed");
-        let numbers = looking.numbers();
-        assert_eq!((numbers.started, numbers.finished), (2, 1));
-        looking.begin();
-        assert_eq!(looking.end(now, MINUTE), Demand::Look);
-        assert_eq!(looking.due_at(), now + MINUTE);
-        assert_eq!(looking.numbers().finished, 2);
+        assert_eq!(looking.due_at(), None, "it is being asked");
+        assert_eq!(looking.end(ONE, now, MINUTE, false), Demand::Look);
+        assert_eq!(looking.due_at(), Some(now), "the second is owed");
+        assert_eq!(finished(&looking), (2, 1));
+        assert_eq!(looking.begin(now), [ONE]);
+        assert_eq!(looking.end(ONE, now, MINUTE, false), Demand::Look);
+        assert_eq!(looking.due_at(), Some(now + MINUTE));
+        assert_eq!(finished(&looking), (2, 2));
     }
 
     #[test]
     fn a_busy_host_is_looked_at_soon_and_still_for_whoever_asked() {
         let now = Instant::now();
-        let mut looking = Looking::new(now);
+        let mut looking = Looking::new(vec![now]);
         looking.trigger(now, Demand::Look);
-        looking.begin();
-        looking.end_busy(now);
-        assert_eq!(looking.due_at(), now + BUSY_INTERVAL);
-        looking.begin();
-        assert_eq!(looking.end(now, MINUTE), Demand::Look);
+        looking.begin(now);
+        looking.end_busy(ONE, now);
+        let again_at = now + BUSY_INTERVAL;
+        assert_eq!(looking.due_at(), Some(again_at));
+        assert_eq!(looking.begin(again_at), [ONE]);
+        assert_eq!(looking.end(ONE, now, MINUTE, false), Demand::Look);
+    }
+
+    #[test]
+    fn each_remote_has_its_own_time_and_a_trigger_asks_all() {
+        let now = Instant::now();
+        let mut looking = Looking::new(vec![now, now + MINUTE]);
+        assert_eq!(looking.begin(now), [ONE]);
+        assert_eq!(looking.end(ONE, now, 2 * MINUTE, false), Demand::Time);
+        assert_eq!(looking.due_at(), Some(now + MINUTE));
+        assert_eq!(looking.begin(now), []);
+        let later = now + MINUTE;
+        assert_eq!(looking.begin(later), [TWO]);
+        // The first is free, the second is asked once more.
+        assert_eq!(looking.trigger(later, Demand::Look), 3);
+        assert_eq!(looking.begin(later), [ONE]);
+        assert_eq!(looking.end(ONE, later, MINUTE, false), Demand::Time);
+        assert_eq!(looking.end(TWO, later, MINUTE, false), Demand::Time);
+        assert_eq!(finished(&looking), (3, 2), "the second was asked before");
+        assert_eq!(looking.begin(later), [TWO]);
+        assert_eq!(looking.end(TWO, later, MINUTE, false), Demand::Look);
+        assert_eq!(finished(&looking), (4, 4));
+    }
+
+    #[test]
+    fn a_dead_remote_is_awaited_once_and_then_only_where_all_are_dead() {
+        let now = Instant::now();
+        let mut looking = Looking::new(vec![now, now]);
+        assert_eq!(looking.trigger(now, Demand::Look), 1);
+        assert_eq!(looking.begin(now), [ONE, TWO]);
+        assert_eq!(looking.end(ONE, now, MINUTE, false), Demand::Time);
+        assert_eq!(finished(&looking), (1, 0), "nobody knows that it is dead");
+        assert_eq!(looking.end(TWO, now, MINUTE, true), Demand::Look);
+        assert_eq!(finished(&looking), (1, 1));
+
+        // From now on whoever waits does not wait for it.
+        assert_eq!(looking.trigger(now, Demand::Look), 2);
+        assert_eq!(looking.begin(now), [ONE, TWO]);
+        assert_eq!(looking.end(ONE, now, MINUTE, false), Demand::Look);
+        assert_eq!(finished(&looking), (2, 2));
+        assert_eq!(looking.end(TWO, now, Duration::ZERO, true), Demand::Time);
+        assert_eq!(looking.remote_due_at(TWO), Some(now));
+        assert_eq!(looking.begin(now), [TWO], "it is asked all the same");
+        assert_eq!(looking.remote_due_at(TWO), None);
+        assert_eq!(finished(&looking), (3, 3));
+        assert_eq!(looking.trigger(now, Demand::Look), 4);
+        assert_eq!(looking.begin(now), [ONE], "not waiting for the other");
+
+        // Once the last one fails, too, all of them have to be heard.
+        assert_eq!(looking.end(ONE, now, MINUTE, true), Demand::Time);
+        assert_eq!(looking.end(TWO, now, MINUTE, true), Demand::Time);
+        assert_eq!(looking.begin(now), [TWO]);
+        assert_eq!(looking.end(TWO, now, MINUTE, true), Demand::Look);
+        assert_eq!(finished(&looking), (5, 5));
     }
 
     const LIMITS: Limits = Limits {
@@ -265,7 +450,7 @@ mod tests {
         }
     }
 
-    fn no_answer() -> Result<CommitId, Failure> {
+    fn no_answer() -> Result<Offer, Failure> {
         Err(Failure::new(FailureCode::RemoteUnreachable, "m", "h"))
     }
 
@@ -280,7 +465,7 @@ mod tests {
         )
         .await;
         assert!(
-            matches!(whole, Seen::Looked { head: Err(_), .. }),
+            matches!(whole, Seen::Looked { offer: Err(_), .. }),
             "{whole:?}"
         );
         for (seen, named) in [
@@ -313,23 +498,21 @@ mod tests {
 
     #[test]
     fn after_some_looks_in_a_row_that_hang_the_daemon_is_not_alive() {
-        let now = Instant::now();
-        let mut looking = Looking::new(now);
-        let hangs = |looking: &mut Looking| {
-            looking.begin();
-            looking.end_hanging(now)
+        let mut now = Instant::now();
+        let mut looking = Looking::new(vec![now]);
+        let mut hangs = |looking: &mut Looking| {
+            now += MINUTE;
+            looking.begin(now);
+            looking.end_hanging(ONE, now)
         };
         assert!(!hangs(&mut looking) && !hangs(&mut looking));
-        looking.begin();
-        looking.end(now, MINUTE);
+        looking.end(ONE, Instant::now(), Duration::ZERO, false);
         assert!(!hangs(&mut looking) && !hangs(&mut looking));
-        looking.begin();
-        looking.end_busy(now);
+        looking.end_busy(ONE, Instant::now());
         assert!(!hangs(&mut looking) && !hangs(&mut looking) && looking.is_alive());
         assert!(hangs(&mut looking), "it is told once");
         assert!(!looking.is_alive() && !hangs(&mut looking));
-        looking.begin();
-        looking.end(now, MINUTE);
+        looking.end(ONE, Instant::now(), MINUTE, false);
         assert!(looking.is_alive(), "what hung goes on");
     }
 }

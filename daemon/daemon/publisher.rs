@@ -12,24 +12,23 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::standing::Standing;
-use crate::fetcher::wire::RemoteAddress;
 use crate::host::clock;
 use crate::ipc::server;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::CommitId;
+use crate::reconcile::choose::{self, Offered, Place};
 use crate::reconcile::condition::{Condition, Surroundings, condition};
 use crate::reconcile::phase::{Phase, Reboot};
 use crate::reconcile::quarantine::Quarantined;
 use crate::reconcile::state::State;
 use crate::report::{notify, story, words};
-use crate::store::snapshot::{self, ConditionState, PhaseName, RebootName, Snapshot};
+use crate::store::snapshot::{self, ConditionState, PhaseName, PlaceName, RebootName, Snapshot};
 
 /// Gives out what everybody may know.
 pub(super) struct Publisher {
     path: PathBuf,
     daemon: snapshot::Daemon,
     host: snapshot::Host,
-    remote: RemoteAddress,
     bus: watch::Sender<server::State>,
     last: Option<Snapshot>,
     /// The status text that systemd was told last.
@@ -42,14 +41,12 @@ impl Publisher {
         path: PathBuf,
         daemon: snapshot::Daemon,
         host: snapshot::Host,
-        remote: RemoteAddress,
     ) -> (Self, watch::Receiver<server::State>) {
         let (bus, receiver) = watch::channel(server::State::default());
         let publisher = Self {
             path,
             daemon,
             host,
-            remote,
             bus,
             last: None,
             line: String::new(),
@@ -64,21 +61,23 @@ impl Publisher {
         state: &State,
         standing: &Standing,
         looks: snapshot::Looks,
-        due_in: Duration,
+        due_in: &[Option<Duration>],
     ) {
         let now = clock::now().wall;
-        let next_look_at = now.saturating_add(due_in).ok();
-        let condition = self.find_condition(state, standing);
+        let offers = standing.offers(&state.confirmed());
+        let remotes = remotes(standing, &offers, due_in, now);
+        let condition = find_condition(state, standing, &offers);
         let snapshot = Snapshot {
             schema: snapshot::SCHEMA,
             daemon: self.daemon.clone(),
             host: self.host.clone(),
-            remote: self.remote(standing, next_look_at),
+            remote: remotes[standing.spoken_of(&offers)].clone(),
+            remotes,
             looks,
             system: snapshot::System::from(&standing.observed),
-            desired: desired(state, standing),
+            desired: desired(state, standing, &offers),
             phase: self.phase(state, now),
-            condition: self.condition(state, standing, &condition, now),
+            condition: self.condition(state, standing, &offers, &condition, now),
             last: state.last.as_ref().map(snapshot::Last::from),
             quarantine: state.quarantine.iter().map(held).collect(),
             reboot: reboot_name(state.reboot),
@@ -95,6 +94,7 @@ impl Publisher {
         self.tell_bus(server::State {
             phase: state.phase.name().to_owned(),
             condition: condition.name().to_owned(),
+            remotes: snapshot.remotes.iter().map(told).collect(),
         });
         self.last = Some(snapshot);
     }
@@ -108,28 +108,14 @@ impl Publisher {
     }
 
     /// Only what is new: each change wakes the bus and whoever listens there.
+    /// When remotes answered and are asked next is new with every look, and is
+    /// there for whoever reads it.
     fn tell_bus(&self, state: server::State) {
         self.bus.send_if_modified(|known| {
-            let is_new = *known != state;
+            let is_new = known.phase != state.phase || known.condition != state.condition;
             *known = state;
             is_new
         });
-    }
-
-    fn remote(&self, standing: &Standing, next_look_at: Option<Timestamp>) -> snapshot::Remote {
-        let last_error = standing.remote_failure.as_ref();
-        snapshot::Remote {
-            name: self.remote.name.clone(),
-            url: self.remote.url.clone(),
-            branch: self.remote.branch.clone(),
-            head: standing.head.clone(),
-            last_answer_at: standing.last_answer_at,
-            last_error: last_error.map(|failure| snapshot::RemoteError {
-                code: failure.code,
-                message: failure.message.clone(),
-            }),
-            next_look_at,
-        }
     }
 
     fn phase(&self, state: &State, now: Timestamp) -> snapshot::Phase {
@@ -148,23 +134,11 @@ impl Publisher {
         }
     }
 
-    fn find_condition(&self, state: &State, standing: &Standing) -> Condition {
-        let unsaved = standing.unsaved.as_deref().map(unsaved);
-        condition(
-            state,
-            &Surroundings {
-                unsaved: unsaved.as_ref(),
-                busy: standing.busy.as_ref(),
-                remote: standing.remote_failure.as_ref(),
-                observed: &standing.observed,
-            },
-        )
-    }
-
     fn condition(
         &self,
         state: &State,
         standing: &Standing,
+        offers: &[Offered],
         condition: &Condition,
         now: Timestamp,
     ) -> snapshot::Condition {
@@ -172,8 +146,8 @@ impl Publisher {
         let text = words::condition_text(
             name,
             &words::Facts {
-                branch: &self.remote.branch,
-                commit: wanted(state, standing),
+                branch: standing.branch(offers),
+                commit: wanted(state, standing, offers),
                 failure: failure_of(condition),
                 outcome: state.last.as_ref().map(|last| (&last.outcome).into()),
                 entry_written: matches!(
@@ -200,6 +174,79 @@ impl Publisher {
     }
 }
 
+/// Each remote, in the order of the configuration; `due_in`: how long until it
+/// is asked.
+fn remotes(
+    standing: &Standing,
+    offers: &[Offered],
+    due_in: &[Option<Duration>],
+    now: Timestamp,
+) -> Vec<snapshot::Remote> {
+    let places = standing.choice(offers).places;
+    let each = standing.remotes.iter().zip(places).zip(due_in);
+    each.map(|((remote, place), due_in)| snapshot::Remote {
+        name: remote.name.clone(),
+        url: remote.url.clone(),
+        branch: remote.branch.clone(),
+        head: remote.head.clone(),
+        last_answer_at: remote.last_answer_at,
+        last_error: remote
+            .failure
+            .as_ref()
+            .map(|failure| snapshot::RemoteError {
+                code: failure.code,
+                message: failure.message.clone(),
+            }),
+        next_look_at: due_in.and_then(|due_in| now.saturating_add(due_in).ok()),
+        place: place_name(place),
+    })
+    .collect()
+}
+
+fn place_name(place: Place) -> PlaceName {
+    match place {
+        Place::Unknown => PlaceName::Unknown,
+        Place::Silent => PlaceName::Silent,
+        Place::Refused => PlaceName::Refused,
+        Place::Followed => PlaceName::Followed,
+        Place::Same => PlaceName::Same,
+        Place::Behind => PlaceName::Behind,
+        Place::Diverged => PlaceName::Diverged,
+    }
+}
+
+/// A remote for the bus.
+fn told(remote: &snapshot::Remote) -> server::Remote {
+    let seconds = |at: Option<Timestamp>| at.map_or(0, |at| at.as_second());
+    let error = remote.last_error.as_ref();
+    server::Remote {
+        name: remote.name.clone(),
+        url: remote.url.clone(),
+        branch: remote.branch.as_str().to_owned(),
+        place: remote.place.as_str().to_owned(),
+        commit: remote
+            .head
+            .as_ref()
+            .map_or_else(String::new, CommitId::to_string),
+        failure: error.map_or_else(String::new, |error| error.code.as_str().to_owned()),
+        last_answer_at: seconds(remote.last_answer_at),
+        next_look_at: seconds(remote.next_look_at),
+    }
+}
+
+fn find_condition(state: &State, standing: &Standing, offers: &[Offered]) -> Condition {
+    let unsaved = standing.unsaved.as_deref().map(unsaved);
+    condition(
+        state,
+        &Surroundings {
+            unsaved: unsaved.as_ref(),
+            busy: standing.busy.as_ref(),
+            remote: choose::trouble(offers),
+            observed: &standing.observed,
+        },
+    )
+}
+
 /// A ledger that cannot be written keeps everything from being begun.
 fn unsaved(error: &str) -> Failure {
     Failure::new(
@@ -219,17 +266,21 @@ fn since_last(state: &State) -> Option<Timestamp> {
 }
 
 /// The commit that status speaks of.
-fn wanted<'a>(state: &'a State, standing: &'a Standing) -> Option<&'a CommitId> {
+fn wanted<'a>(
+    state: &'a State,
+    standing: &'a Standing,
+    offers: &[Offered],
+) -> Option<&'a CommitId> {
     let current = state.phase.deployment().map(|current| &current.candidate);
     let last = state.last.as_ref().map(|last| &last.deployment.candidate);
     current
         .or(last)
         .map(|candidate| candidate.commit())
-        .or(standing.head.as_ref())
+        .or(standing.remotes[standing.spoken_of(offers)].head.as_ref())
 }
 
-fn desired(state: &State, standing: &Standing) -> Option<snapshot::Desired> {
-    let commit = wanted(state, standing)?;
+fn desired(state: &State, standing: &Standing, offers: &[Offered]) -> Option<snapshot::Desired> {
+    let commit = wanted(state, standing, offers)?;
     let resolved = state
         .resolved
         .as_ref()

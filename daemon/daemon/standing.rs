@@ -4,13 +4,28 @@
 //! In: what looks saw. Out: what status and decisions need of it. Must not:
 //! outlive the process.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
 
-use crate::model::failure::{Failure, FailureCode};
-use crate::model::revision::CommitId;
+use super::followed::{Followed, Loudness};
+use crate::config;
+use crate::model::failure::Failure;
+use crate::model::offer::{Ancestry, Offer, RemoteNumber};
+use crate::model::revision::{Branch, CommitId, Confirmed};
 use crate::model::system::Observed;
 use crate::model::time::Now;
+use crate::reconcile::choose::{self, Choice, Offered, Place};
 use crate::report::milestones;
+
+/// What a look at a remote saw.
+#[derive(Debug)]
+pub(super) struct Sighting {
+    /// At which.
+    pub(super) remote: RemoteNumber,
+    /// What was confirmed when it began.
+    pub(super) confirmed: Confirmed,
+    /// What was seen.
+    pub(super) seen: Seen,
+}
 
 /// What a look saw.
 #[derive(Debug)]
@@ -22,7 +37,7 @@ pub(super) enum Seen {
     /// What the remote answered, and what the host is.
     Looked {
         /// The branch's commit, or why nobody knows.
-        head: Result<CommitId, Failure>,
+        offer: Result<Offer, Failure>,
         /// What the host is.
         observed: Observed,
         /// Whether it asks for another daemon than this one.
@@ -30,101 +45,265 @@ pub(super) enum Seen {
     },
 }
 
-/// What is known of remote and host now.
+/// What is known of remotes and host now.
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// The remote's URL, for the journal.
-    url: String,
     /// What the host is.
     pub(super) observed: Observed,
     /// Why nothing may be begun on the host, if so.
     pub(super) busy: Option<Failure>,
-    /// Where the branch was when the remote last answered.
-    pub(super) head: Option<CommitId>,
-    /// When it last answered.
-    pub(super) last_answer_at: Option<Timestamp>,
-    /// Why it did not answer the last time, if so.
-    pub(super) remote_failure: Option<Failure>,
-    /// How often in a row it failed.
-    failures: u32,
-    /// Since when it does not answer.
-    failing_since: Option<Now>,
     /// Why the ledger cannot be written, if so.
     pub(super) unsaved: Option<String>,
+    /// The remotes, in the order of the configuration.
+    pub(super) remotes: Vec<Followed>,
+    /// How what they offer lies to each other.
+    ancestry: Ancestry,
+    /// Which remote was followed last.
+    followed: Option<usize>,
+    /// Which commits were told to diverge from each other.
+    told: BTreeSet<(CommitId, CommitId)>,
 }
 
 impl Standing {
     /// Before the first look.
-    pub(super) fn new(url: String, observed: Observed) -> Self {
+    pub(super) fn new(remotes: &[config::Remote], observed: Observed) -> Self {
         Self {
-            url,
             observed,
             busy: None,
-            head: None,
-            last_answer_at: None,
-            remote_failure: None,
-            failures: 0,
-            failing_since: None,
             unsaved: None,
+            remotes: remotes.iter().map(Followed::from).collect(),
+            ancestry: Ancestry::default(),
+            followed: None,
+            told: BTreeSet::new(),
         }
     }
 
-    /// Takes what the remote answered, or why it did not.
-    pub(super) fn take_head(&mut self, head: Result<CommitId, Failure>, now: Now) {
-        let before = self.remote_failure.take();
-        match head {
-            Ok(head) => {
-                if let Some(since) = self.failing_since.take() {
-                    let lasted = now.since_boot.saturating_sub(since.since_boot);
-                    milestones::remote_reachable(&self.url, lasted);
-                }
-                self.failures = 0;
-                self.head = Some(head);
-                self.last_answer_at = Some(now.wall);
-            }
-            Err(failure) if failure.code.is_of_offer() => {
-                if before.as_ref() != Some(&failure) {
-                    milestones::offer_refused(&self.url, &failure);
-                }
-                // It has answered, and is asked as often as ever.
-                self.failing_since = None;
-                self.failures = 0;
-                self.last_answer_at = Some(now.wall);
-                self.remote_failure = Some(failure);
-            }
-            Err(failure) => {
-                if before.as_ref().map(|before| before.code) != Some(failure.code) {
-                    milestones::remote_unreachable(&self.url, &failure);
-                }
-                // A remote without the branch has answered: it is asked as often as ever.
-                self.failures = if failure.code == FailureCode::BranchMissing {
-                    0
-                } else {
-                    self.failures.saturating_add(1)
-                };
-                self.failing_since.get_or_insert(now);
-                self.remote_failure = Some(failure);
+    /// Takes what a remote answered, or why it did not.
+    pub(super) fn take(
+        &mut self,
+        remote: RemoteNumber,
+        offer: Result<Offer, Failure>,
+        judged_for: Confirmed,
+        now: Now,
+    ) {
+        let answer = offer.map(|offer| {
+            self.ancestry.learn(offer.ancestry);
+            offer.commit
+        });
+        if let Some(followed) = self.remotes.get_mut(remote.0) {
+            followed.take(answer, judged_for, now);
+        }
+        let heads = self.remotes.iter().filter_map(|it| it.head.as_ref());
+        self.ancestry.keep_only(&heads.collect());
+    }
+
+    /// How often in a row a remote failed.
+    pub(super) fn failures(&self, remote: RemoteNumber) -> u32 {
+        self.remotes.get(remote.0).map_or(0, Followed::failures)
+    }
+
+    /// What each remote offers now.
+    pub(super) fn offers(&self, confirmed: &Confirmed) -> Vec<Offered> {
+        self.remotes
+            .iter()
+            .map(|it| it.offered(confirmed))
+            .collect()
+    }
+
+    /// Which of them is followed, and where the others stand.
+    pub(super) fn choice(&self, offers: &[Offered]) -> Choice {
+        choose::choose(offers, &self.ancestry)
+    }
+
+    /// The commit to follow, if any remote offers one.
+    pub(super) fn head(&self, offers: &[Offered]) -> Option<CommitId> {
+        match offers.get(self.choice(offers).followed?) {
+            Some(Offered::Commit(commit)) => Some(commit.clone()),
+            Some(Offered::Unknown | Offered::Nothing(_) | Offered::Refused(_)) | None => None,
+        }
+    }
+
+    /// The remote that status speaks of: the one that is followed; else the one
+    /// that is to blame; else the first.
+    pub(super) fn spoken_of(&self, offers: &[Offered]) -> usize {
+        let trouble = choose::trouble(offers);
+        let is_trouble = |offered: &Offered| match offered {
+            Offered::Nothing(failure) | Offered::Refused(failure) => Some(failure) == trouble,
+            Offered::Unknown | Offered::Commit(_) => false,
+        };
+        let blamed = || offers.iter().position(is_trouble);
+        self.choice(offers).followed.or_else(blamed).unwrap_or(0)
+    }
+
+    /// The branch that is followed, for people.
+    pub(super) fn branch(&self, offers: &[Offered]) -> &Branch {
+        &self.remotes[self.spoken_of(offers)].branch
+    }
+
+    /// Tells the journal what is new of the remotes among each other.
+    pub(super) fn tell(&mut self, offers: &[Offered]) {
+        let choice = self.choice(offers);
+        self.tell_refusals(offers, &choice);
+        let Some(followed) = choice.followed else {
+            return;
+        };
+        self.tell_divergence(followed, &choice);
+        let before = self.followed.replace(followed).filter(|it| *it != followed);
+        let Some(before) = before else { return };
+        // Remotes that bring the same commits one after the other are no news.
+        let is_lost = matches!(choice.places[before], Place::Silent | Place::Refused);
+        if is_lost && let Some(commit) = &self.remotes[followed].head {
+            let (from, to) = (&self.remotes[before], &self.remotes[followed]);
+            milestones::remote_replaced(&from.name, &to.name, &to.url, commit);
+        }
+    }
+
+    fn tell_refusals(&mut self, offers: &[Offered], choice: &Choice) {
+        let trouble = choose::trouble(offers);
+        let is_aloud = trouble.is_some_and(|failure| failure.code.is_of_offer());
+        // Who is asked first after a start says nothing about the others.
+        let is_open = !is_aloud && offers.contains(&Offered::Unknown);
+        for (remote, place) in self.remotes.iter_mut().zip(&choice.places) {
+            let loudness = match place {
+                Place::Refused if is_aloud => Some(Loudness::Aloud),
+                Place::Refused => Some(Loudness::Aside),
+                Place::Unknown
+                | Place::Silent
+                | Place::Followed
+                | Place::Same
+                | Place::Behind
+                | Place::Diverged => None,
+            };
+            if !is_open || loudness.is_none() {
+                remote.tell_refusal(loudness);
             }
         }
     }
 
-    /// How often in a row the remote failed.
-    pub(super) fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    /// Whether the remote answered the last time, and what it offers may not be
-    /// followed.
-    pub(super) fn is_refused(&self) -> bool {
-        let failure = self.remote_failure.as_ref();
-        failure.is_some_and(|failure| failure.code.is_of_offer())
-    }
-
-    /// The branch's commit, only if the remote answered the last time.
-    pub(super) fn answered_head(&self) -> Option<CommitId> {
-        match &self.remote_failure {
-            Some(_) => None,
-            None => self.head.clone(),
+    fn tell_divergence(&mut self, followed: usize, choice: &Choice) {
+        let mut diverging = BTreeSet::new();
+        for (index, place) in choice.places.iter().enumerate() {
+            let heads = (&self.remotes[followed].head, &self.remotes[index].head);
+            let (Place::Diverged, (Some(ours), Some(theirs))) = (place, heads) else {
+                continue;
+            };
+            let pair = (ours.clone(), theirs.clone());
+            if !self.told.contains(&pair) {
+                let (first, other) = (&self.remotes[followed], &self.remotes[index]);
+                milestones::remotes_diverge(&first.name, ours, &other.name, theirs);
+            }
+            diverging.insert(pair);
         }
+        self.told = diverging;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::failure::FailureCode;
+    use crate::model::system::{BootId, DefaultEntry};
+
+    fn commit(digit: &str) -> CommitId {
+        CommitId::try_from(digit.repeat(40)).expect("forty digits")
+    }
+
+    fn confirmed(floor: &str) -> Confirmed {
+        Confirmed {
+            floor: Some(commit(floor)),
+            allowed: None,
+        }
+    }
+
+    fn standing() -> Standing {
+        let text = "[[remote]]\nurl = \"https://a.example.org/a\"\n\
+                    [[remote]]\nname = \"b\"\nurl = \"https://b.example.org/a\"\nbranch = \"next\"\n";
+        let (config, _) = config::parse("config.toml", text).expect(text);
+        let observed = Observed {
+            running: None,
+            booted: None,
+            profile: None,
+            default_entry: DefaultEntry::Unreadable("none".to_owned()),
+            boot_id: BootId("boot".to_owned()),
+        };
+        Standing::new(&config.remotes, observed)
+    }
+
+    /// What a remote offers, which descends from these.
+    fn offer(digit: &str, descends_from: &[&str]) -> Result<Offer, Failure> {
+        let mut ancestry = Ancestry::default();
+        for ancestor in descends_from {
+            ancestry.add(commit(ancestor), commit(digit));
+        }
+        Ok(Offer {
+            commit: commit(digit),
+            ancestry,
+        })
+    }
+
+    fn failed(code: FailureCode) -> Result<Offer, Failure> {
+        Err(Failure::new(code, "m", "h"))
+    }
+
+    fn take(standing: &mut Standing, remote: usize, offer: Result<Offer, Failure>, floor: &str) {
+        let now = Now {
+            wall: "2026-11-22T12:00:00Z".parse().expect("a time"),
+            since_boot: Duration::from_secs(1),
+        };
+        standing.take(RemoteNumber(remote), offer, confirmed(floor), now);
+    }
+
+    #[test]
+    fn the_furthest_is_followed_until_its_remote_fails_and_again_once_it_answers() {
+        let mut standing = standing();
+        let head = |standing: &Standing| standing.head(&standing.offers(&confirmed("a")));
+        assert_eq!(head(&standing), None, "nobody was asked");
+        take(&mut standing, 0, offer("a", &[]), "a");
+        take(&mut standing, 1, offer("b", &["a"]), "a");
+        assert_eq!(head(&standing), Some(commit("b")));
+        let offers = standing.offers(&confirmed("a"));
+        assert_eq!(standing.branch(&offers).as_str(), "next");
+        take(
+            &mut standing,
+            1,
+            failed(FailureCode::RemoteUnreachable),
+            "a",
+        );
+        assert_eq!(head(&standing), Some(commit("a")));
+        assert_eq!(standing.failures(RemoteNumber(1)), 1);
+        take(&mut standing, 1, offer("b", &["a"]), "a");
+        assert_eq!(head(&standing), Some(commit("b")));
+        assert_eq!(standing.failures(RemoteNumber(1)), 0);
+    }
+
+    #[test]
+    fn a_commit_that_was_judged_against_an_older_floor_is_not_followed() {
+        let mut standing = standing();
+        take(&mut standing, 0, offer("b", &[]), "a");
+        take(&mut standing, 1, offer("c", &["b"]), "a");
+        // It was confirmed, and its remote dies before the other is asked again.
+        take(
+            &mut standing,
+            1,
+            failed(FailureCode::RemoteUnreachable),
+            "c",
+        );
+        let offers = standing.offers(&confirmed("c"));
+        assert_eq!(standing.head(&offers), None);
+        assert_eq!(
+            standing.choice(&offers).places,
+            [Place::Unknown, Place::Silent]
+        );
+        take(&mut standing, 0, failed(FailureCode::Downgrade), "c");
+        let offers = standing.offers(&confirmed("c"));
+        assert_eq!(standing.spoken_of(&offers), 1, "a lag is not to blame");
+        take(&mut standing, 1, offer("c", &[]), "c");
+        let offers = standing.offers(&confirmed("c"));
+        assert_eq!(
+            standing.choice(&offers).places,
+            [Place::Behind, Place::Followed]
+        );
     }
 }

@@ -50,6 +50,29 @@ pub struct State {
     pub phase: String,
     /// The state of the condition, as in the snapshot.
     pub condition: String,
+    /// The remotes, in the order of the configuration.
+    pub remotes: Vec<Remote>,
+}
+
+/// A remote; what is not known is empty, or zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, zbus::zvariant::Type)]
+pub struct Remote {
+    /// Its name.
+    pub name: String,
+    /// Its URL.
+    pub url: String,
+    /// The branch.
+    pub branch: String,
+    /// Where it stands among the others, as in the snapshot.
+    pub place: String,
+    /// The commit that it last offered and that may be followed.
+    pub commit: String,
+    /// The code of its failure.
+    pub failure: String,
+    /// When it last answered, in seconds since 1970.
+    pub last_answer_at: i64,
+    /// When it is asked next, in seconds since 1970.
+    pub next_look_at: i64,
 }
 
 /// The object could not be put on the connection.
@@ -186,6 +209,13 @@ impl Control {
     #[zbus(property)]
     fn condition(&self) -> String {
         self.state.borrow().condition.clone()
+    }
+
+    /// The remotes, in the order of the configuration: name, URL, branch, place,
+    /// commit, failure, last answer, next look.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn remotes(&self) -> Vec<Remote> {
+        self.state.borrow().remotes.clone()
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Offer {
 pub struct Ancestry {
     /// Ancestor and descendant; never the same commit twice.
     descents: BTreeSet<(CommitId, CommitId)>,
+    /// Neither descends from the other; the lesser id first.
+    unrelated: BTreeSet<(CommitId, CommitId)>,
 }
 
 impl Ancestry {
@@ -36,9 +38,17 @@ impl Ancestry {
         }
     }
 
+    /// Notes that neither commit descends from the other.
+    pub fn add_unrelated(&mut self, one: CommitId, other: CommitId) {
+        if one != other {
+            self.unrelated.insert(sorted(one, other));
+        }
+    }
+
     /// Notes all that the other knows.
     pub fn learn(&mut self, other: Self) {
         self.descents.extend(other.descents);
+        self.unrelated.extend(other.unrelated);
     }
 
     /// Whether the one is known to descend from the other, and is not it.
@@ -48,10 +58,24 @@ impl Ancestry {
             .any(|(ancestor, descendant)| ancestor == of && descendant == commit)
     }
 
+    /// Whether it is known that neither descends from the other.
+    pub fn is_unrelated(&self, one: &CommitId, other: &CommitId) -> bool {
+        self.unrelated.contains(&sorted(one.clone(), other.clone()))
+    }
+
     /// Forgets what is not between two of these.
     pub fn keep_only(&mut self, commits: &BTreeSet<&CommitId>) {
-        self.descents.retain(|(ancestor, descendant)| {
-            commits.contains(ancestor) && commits.contains(descendant)
-        });
+        let is_kept =
+            |(one, other): &(CommitId, CommitId)| commits.contains(one) && commits.contains(other);
+        self.descents.retain(is_kept);
+        self.unrelated.retain(is_kept);
+    }
+}
+
+fn sorted(one: CommitId, other: CommitId) -> (CommitId, CommitId) {
+    if one <= other {
+        (one, other)
+    } else {
+        (other, one)
     }
 }

@@ -243,7 +243,7 @@ pub struct Health {
 /// What decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The mean time between two looks at the remote.
+    /// The mean time between two looks at the remote that is asked most often.
     pub poll_interval: Duration,
     /// At drift.
     pub on_drift: OnDrift,

@@ -56,7 +56,7 @@ pub(crate) struct Inspecting<'a> {
     /// What is allowed, and on which machine.
     pub(crate) guards: &'a Guards,
     /// What this host follows.
-    pub(crate) remote: &'a RemoteAddress,
+    pub(crate) remotes: &'a [RemoteAddress],
     /// Which boot loader is going to be written to.
     pub(crate) boot_loader: BootLoader,
     /// Who looks at where its files are.
@@ -83,7 +83,7 @@ pub(crate) async fn inspect(
         root: view.root,
         running,
         wanted: &system.toplevel,
-        remote: inspecting.remote,
+        remotes: inspecting.remotes,
         guards: inspecting.guards,
         lacking: &inspecting.forgiven.lacking,
     })?;

@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep};
 
 use self::required::Required;
 use self::watch::{Heard, Probed, Seen, Symptom, Verdict, Watch};
-use super::git::Remote;
 use super::health::HostView;
+use super::remotes::Remotes;
 use super::step::Steps;
 use super::{installed, observe, probe};
 use crate::host::systemd::{ActiveState, SystemdError};
@@ -63,8 +63,8 @@ pub(crate) struct Watched<'a> {
     pub(crate) view: HostView<'a>,
     /// What runs the probe.
     pub(crate) steps: &'a Steps,
-    /// This daemon's own way to its remote.
-    pub(crate) remote: &'a Remote,
+    /// This daemon's own ways to its remotes.
+    pub(crate) remotes: &'a Remotes,
     /// For which deployment.
     pub(crate) id: &'a DeploymentId,
     /// What was tested.
@@ -160,11 +160,11 @@ fn with_last_words(failure: &Failure) -> String {
     }
 }
 
-/// A daemon that cannot ask its remote is none to keep: it would never hear of
-/// the commit that repairs it.
+/// A daemon that cannot ask any of its remotes is none to keep: it would never
+/// hear of the commit that repairs it.
 async fn poll_until_it_works(watched: Watched<'_>, told: mpsc::Sender<Heard>) -> Never {
     loop {
-        let polled = watched.remote.poll().await.map(drop);
+        let polled = watched.remotes.any_answers().await;
         let works = polled.is_ok();
         tell(&told, Heard::Polled(polled.map_err(|it| cannot_poll(&it)))).await;
         if works {

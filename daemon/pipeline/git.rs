@@ -15,6 +15,7 @@ mod look;
 mod lineage;
 mod sources;
 mod failure;
+mod place;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -27,7 +28,9 @@ use tracing::{debug, warn};
 
 use self::conversation::Conversation;
 use self::look::{Look, LookError, Looked};
+pub(super) use self::place::{Place, remove_unused};
 use self::sources::Trace;
+pub(super) use self::sources::is_there;
 use crate::config;
 use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
@@ -37,21 +40,13 @@ use crate::host::systemd::{
 };
 use crate::model::credential::Credential;
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::offer::RemoteNumber;
 use crate::model::policy::FetchLimits;
 use crate::model::revision::CommitId;
 use crate::pipeline::step::credentials;
 
-/// The fetcher's unit.
-const UNIT: &str = "deploy-flake-fetcher.service";
-
-/// Who fetches. The group of this name may read the mirror.
+/// Who fetches. The group of this name may read the mirrors.
 const USER: &str = "deploy-flake-fetch";
-
-/// The mirror: a repository that is never checked out.
-pub const MIRROR: &str = "/var/cache/deploy-flake/mirror";
-
-/// The mirror for systemd, which makes it and gives it to the user.
-const MIRROR_CACHE: &str = "deploy-flake/mirror";
 
 /// How readily the fetcher is ended when memory runs out: it can be replaced.
 const EXPENDABLE: i32 = 500;
@@ -60,9 +55,10 @@ const EXPENDABLE: i32 = 500;
 const LAST_WORDS: usize = 20;
 
 /// A remote, and the fetcher that asks it.
-pub struct Remote {
+pub(super) struct Remote {
     systemd: Systemd,
     programs: Programs,
+    place: Place,
     address: RemoteAddress,
     credentials: Vec<Credential>,
     poll_deadline: Duration,
@@ -71,6 +67,17 @@ pub struct Remote {
     state: Mutex<State>,
     /// Set where the lock cannot be waited for: a poll may hold it for minutes.
     is_doubted: AtomicBool,
+}
+
+/// How long a remote is waited for, and how much of it is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For one poll.
+    pub(super) poll: Duration,
+    /// For one fetch.
+    pub(super) fetch: Duration,
+    /// For the pack, and the process that takes it.
+    pub(super) limits: FetchLimits,
 }
 
 /// How a fetcher ended.
@@ -95,27 +102,36 @@ struct State {
 }
 
 impl Remote {
-    /// A remote that was not asked yet. The deadlines are for one poll, and
-    /// for one fetch; the limits for the pack, and the process that takes it.
-    pub fn new(
+    /// A remote that was not asked yet, the one of that number in the list.
+    pub(super) fn new(
         systemd: Systemd,
         programs: Programs,
+        number: RemoteNumber,
         remote: config::Remote,
-        poll_deadline: Duration,
-        fetch_deadline: Duration,
-        limits: FetchLimits,
+        patience: Patience,
     ) -> Self {
         Self {
             systemd,
             programs,
+            place: Place::of(number, &remote.name),
             address: remote.address,
             credentials: remote.credentials,
-            poll_deadline,
-            fetch_deadline,
-            limits,
+            poll_deadline: patience.poll,
+            fetch_deadline: patience.fetch,
+            limits: patience.limits,
             state: Mutex::default(),
             is_doubted: AtomicBool::new(false),
         }
+    }
+
+    /// Where it is, and how it is asked.
+    pub(super) fn address(&self) -> &RemoteAddress {
+        &self.address
+    }
+
+    /// Its fetcher's unit, and its mirror.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Asks which commit the branch is, and brings it into the mirror unless
@@ -123,7 +139,7 @@ impl Remote {
     ///
     /// May be dropped at any time: the fetcher is then taken for lost, and
     /// replaced by the next call.
-    pub async fn poll(&self) -> Result<CommitId, Failure> {
+    pub(super) async fn poll(&self) -> Result<CommitId, Failure> {
         let mut state = self.state.lock().await;
         if self.is_doubted.swap(false, Ordering::Relaxed) {
             state.fetched = None;
@@ -154,7 +170,7 @@ impl Remote {
     /// Forgets what was fetched: the next poll fetches it again, and the
     /// fetcher then proves that the mirror is whole or makes it anew. For when
     /// the mirror's commit could not be imported.
-    pub fn forget_fetched(&self) {
+    pub(super) fn forget_fetched(&self) {
         self.is_doubted.store(true, Ordering::Relaxed);
     }
 
@@ -191,12 +207,14 @@ impl Remote {
     /// Starts a fetcher, and ends the one that may still be there: that of an
     /// earlier daemon, or one that hangs.
     async fn start(&self) -> Result<Conversation<UnixStream>, Failure> {
-        let stopped = self.systemd.stop_and_reset(UNIT).await;
-        stopped.map_err(|error| cannot_start(&error.into()))?;
-        let (ours, theirs) = socket_pair().map_err(|error| cannot_start(&error))?;
-        let unit = self.unit(theirs).map_err(|error| cannot_start(&error))?;
+        let stopped = self.systemd.stop_and_reset(self.place.unit()).await;
+        stopped.map_err(|error| self.cannot_start(&error.into()))?;
+        let (ours, theirs) = socket_pair().map_err(|error| self.cannot_start(&error))?;
+        let unit = self
+            .unit(theirs)
+            .map_err(|error| self.cannot_start(&error))?;
         let started = self.systemd.start_transient(&unit).await;
-        started.map_err(|error| cannot_start(&error.into()))?;
+        started.map_err(|error| self.cannot_start(&error.into()))?;
         // With the unit goes our copy of the fetcher's end: only without it
         // the end of the fetcher is the end of the conversation.
         drop(unit);
@@ -205,9 +223,11 @@ impl Remote {
 
     fn unit(&self, input: OwnedFd) -> anyhow::Result<TransientUnit> {
         let program = std::env::current_exe()?.display().to_string();
-        let command = [&program, "fetcher", "--mirror", MIRROR].map(str::to_owned);
-        let mut unit = TransientUnit::new(UNIT, Kind::Exec, vec![command.to_vec()]);
-        unit.description = "deploy-flake: fetcher".to_owned();
+        let mirror = self.place.mirror().display().to_string();
+        let command = [&program, "fetcher", "--mirror", &mirror].map(str::to_owned);
+        let name = self.place.unit();
+        let mut unit = TransientUnit::new(name, Kind::Exec, vec![command.to_vec()]);
+        unit.description = format!("deploy-flake: fetcher of {}", self.address.name);
         unit.user = Some(USER.to_owned());
         unit.stdin = Some(input);
         unit.syslog_identifier = Some("deploy-flake-fetcher".to_owned());
@@ -218,7 +238,7 @@ impl Remote {
         unit.sandbox = Sandbox::Strict;
         unit.network = Network::Internet;
         unit.cache_directory = Some(CacheDirectory {
-            name: MIRROR_CACHE.to_owned(),
+            name: self.place.cache(),
             mode: 0o750,
         });
         unit.credentials = credentials(&self.credentials);
@@ -227,10 +247,20 @@ impl Remote {
         Ok(unit)
     }
 
+    fn cannot_start(&self, error: &anyhow::Error) -> Failure {
+        let unit = self.place.unit();
+        Failure::new(
+            FailureCode::StepFailed,
+            "the fetcher could not be started",
+            format!("See `systemctl status {unit}` and `journalctl -u {unit}`."),
+        )
+        .with_detail(&format!("{error:#}"))
+    }
+
     /// The failure, with the fetcher's last words if it is lost, and then the
     /// fetcher's end.
     async fn fail(&self, error: LookError, is_lost: bool) -> Failure {
-        let mut failure = error.failure(&self.address);
+        let mut failure = error.failure(&self.address, &self.place);
         if !is_lost {
             return failure;
         }
@@ -238,11 +268,13 @@ impl Remote {
             End::OutOfMemory => {
                 failure = failure::out_of_memory(&self.address, self.limits.memory);
             }
-            End::WithoutCredentials => failure = failure::credential_unreadable(&self.address),
+            End::WithoutCredentials => {
+                failure = failure::credential_unreadable(&self.address, &self.place);
+            }
             End::Other => {}
         }
         let words = self.last_words(error.said()).await;
-        if let Err(error) = self.systemd.stop_and_reset(UNIT).await {
+        if let Err(error) = self.systemd.stop_and_reset(self.place.unit()).await {
             // The next start tries again, and fails if that fails.
             warn!(%error, "the fetcher could not be stopped");
         }
@@ -252,7 +284,7 @@ impl Remote {
 
     /// How the fetcher ended, as far as only systemd knows.
     async fn end(&self) -> End {
-        match self.systemd.status(UNIT).await {
+        match self.systemd.status(self.place.unit()).await {
             Ok(Some(unit)) if unit.result == "oom-kill" => End::OutOfMemory,
             Ok(Some(unit))
                 if unit.result == "exit-code" && unit.exit_status == CREDENTIALS_STATUS =>
@@ -266,10 +298,11 @@ impl Remote {
 
     /// What the fetcher, and ssh in it, said on standard error.
     async fn last_words(&self, said: Said) -> String {
-        match self.systemd.status(UNIT).await {
+        match self.systemd.status(self.place.unit()).await {
             Ok(Some(unit)) => {
                 let journalctl = &self.programs.journalctl;
-                let words = journal::tail(journalctl, &unit.run(UNIT), LAST_WORDS, said).await;
+                let words =
+                    journal::tail(journalctl, &unit.run(self.place.unit()), LAST_WORDS, said).await;
                 words.text
             }
             Ok(None) => String::new(),
@@ -286,13 +319,4 @@ fn socket_pair() -> anyhow::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     Ok((UnixStream::from_std(ours)?, OwnedFd::from(theirs)))
-}
-
-fn cannot_start(error: &anyhow::Error) -> Failure {
-    Failure::new(
-        FailureCode::StepFailed,
-        "the fetcher could not be started",
-        format!("See `systemctl status {UNIT}` and `journalctl -u {UNIT}`."),
-    )
-    .with_detail(&format!("{error:#}"))
 }

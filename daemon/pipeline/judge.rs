@@ -48,6 +48,14 @@ struct Case {
     keys: KeyFiles,
 }
 
+/// The failure of a commit that is older than the floor.
+pub(crate) fn older(tip: &CommitId, floor: &CommitId) -> Failure {
+    words::failure(&Refused::Downgrade {
+        tip: tip.clone(),
+        floor: floor.clone(),
+    })
+}
+
 impl Judge {
     /// A judge who has seen nothing yet. `root` is where the host's files are.
     pub(crate) fn new(trust: Trust, root: &Path) -> Self {

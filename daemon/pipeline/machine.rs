@@ -9,10 +9,9 @@ use super::boot::Patience;
 use super::boot_loader::Reader;
 use super::check::{Checks, Inspecting};
 use super::confirm::Watched;
-use super::git::Remote;
 use super::guard::Guard;
 use super::health::HostView;
-use super::judge::Judge;
+use super::remotes::{Remotes, those_there};
 use super::replace::{self, Origin};
 use super::step::Steps;
 use super::{Stages, activate, boot, build, check, confirm, guard, health, observe, probe};
@@ -24,8 +23,9 @@ use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::flake::Flake;
 use crate::model::health::{Baseline, Reachability};
+use crate::model::offer::{Offer, RemoteNumber};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback};
-use crate::model::revision::{Candidate, CommitId, Confirmed};
+use crate::model::revision::{Candidate, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
@@ -41,9 +41,8 @@ const ROOT: &str = "/";
 pub struct Machine {
     systemd: Systemd,
     steps: Steps,
-    remote: Remote,
-    judge: Judge,
-    address: RemoteAddress,
+    remotes: Remotes,
+    addresses: Vec<RemoteAddress>,
     configuration: Configuration,
     deadlines: Deadlines,
     health: Health,
@@ -69,20 +68,12 @@ impl Machine {
         origin: Origin,
         config: &Config,
     ) -> Self {
-        let remote = Remote::new(
-            systemd.clone(),
-            programs.clone(),
-            config.remote.clone(),
-            config.deadlines.poll,
-            config.deadlines.fetch,
-            config.fetch,
-        );
+        let remotes = Remotes::new(&systemd, &programs, config, Path::new(ROOT));
         Self {
             steps: Steps::new(systemd.clone(), programs),
             systemd,
-            remote,
-            judge: Judge::new(config.trust.clone(), Path::new(ROOT)),
-            address: config.remote.address.clone(),
+            addresses: remotes.addresses(),
+            remotes,
             configuration,
             deadlines: config.deadlines.clone(),
             health: config.health.clone(),
@@ -93,7 +84,7 @@ impl Machine {
             on_failed_rollback: config.on_failed_rollback,
             pre_activate_check: config.pre_activate_check.clone(),
             import_from_derivation: config.import_from_derivation,
-            inputs: build::Inputs::new(&config.remote, &config.flake),
+            inputs: build::Inputs::new(&config.remotes, &config.flake),
             flake: config.flake.clone(),
             origin,
         }
@@ -104,6 +95,25 @@ impl Machine {
         let patience = self.health.probe_deadline;
         let deadline = self.deadlines.probe;
         probe::remote_from(&self.steps, self.view(), id, closure, deadline, patience).await
+    }
+
+    /// From where a candidate is imported.
+    async fn source(&self, candidate: &Candidate) -> build::Source {
+        let source = self.remotes.source(candidate.commit()).await;
+        build::Source {
+            mirror: source.mirror,
+            origin: self.flake.submodules.then_some(source.url),
+        }
+    }
+
+    /// With what inputs are fetched: where several remotes show something, one
+    /// that has nothing to show keeps nobody from evaluating.
+    async fn inputs(&self) -> build::Inputs {
+        let mut inputs = self.inputs.clone();
+        if self.addresses.len() > 1 {
+            inputs.credentials = those_there(&inputs.credentials).await;
+        }
+        inputs
     }
 
     fn view(&self) -> HostView<'_> {
@@ -127,10 +137,12 @@ impl Machine {
 }
 
 impl Stages for Machine {
-    async fn poll(&self, confirmed: &Confirmed) -> Result<CommitId, Failure> {
-        let commit = self.remote.poll().await?;
-        self.judge.judge(&self.remote, &commit, confirmed).await?;
-        Ok(commit)
+    async fn poll(&self, remote: RemoteNumber, confirmed: &Confirmed) -> Result<Offer, Failure> {
+        self.remotes.poll(remote, confirmed).await
+    }
+
+    async fn remove_unused_mirrors(&self) {
+        self.remotes.remove_unused_mirrors().await;
     }
 
     async fn observe(&self) -> Observed {
@@ -173,10 +185,11 @@ impl Stages for Machine {
 
     async fn import(&self, id: &DeploymentId, candidate: &Candidate) -> Result<(), Failure> {
         let deadline = self.deadlines.import;
-        let imported = build::import(&self.steps, id, candidate, &self.inputs, deadline).await;
+        let source = self.source(candidate).await;
+        let imported = build::import(&self.steps, id, candidate, &source, deadline).await;
         if imported.is_err() {
             // The mirror may be to blame: the next poll proves it, or makes it anew.
-            self.remote.forget_fetched();
+            self.remotes.doubt(candidate.commit()).await;
         }
         imported
     }
@@ -186,11 +199,14 @@ impl Stages for Machine {
         id: &DeploymentId,
         candidate: &Candidate,
     ) -> Result<Derivation, Failure> {
+        let source = self.source(candidate).await;
+        let inputs = self.inputs().await;
         let how = build::Evaluating {
             configuration: &self.configuration,
             import_from_derivation: self.import_from_derivation,
             flake: &self.flake,
-            inputs: &self.inputs,
+            inputs: &inputs,
+            source: &source,
         };
         build::evaluate(&self.steps, id, candidate, how, self.deadlines.evaluate).await
     }
@@ -223,7 +239,7 @@ impl Stages for Machine {
             forgiven,
             health: &self.health,
             guards: &self.guards,
-            remote: &self.address,
+            remotes: &self.addresses,
             boot_loader: self.boot_loader,
             boot_entry: &self.boot_entry,
             lock: self.deadlines.lock,
@@ -297,7 +313,7 @@ impl Stages for Machine {
         confirm::confirm(Watched {
             view: self.view(),
             steps: &self.steps,
-            remote: &self.remote,
+            remotes: &self.remotes,
             id,
             system,
             baseline,

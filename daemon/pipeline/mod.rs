@@ -23,9 +23,10 @@ pub(crate) mod activate;
 pub(crate) mod replace;
 pub(crate) mod confirm;
 pub(crate) mod boot;
-pub mod git;
+pub(crate) mod git;
 mod floor;
 mod judge;
+pub(crate) mod remotes;
 pub mod build;
 pub mod machine;
 
@@ -33,7 +34,8 @@ use crate::host::systemd::ShutdownLock;
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::Failure;
 use crate::model::health::Baseline;
-use crate::model::revision::{Candidate, CommitId, Confirmed};
+use crate::model::offer::{Offer, RemoteNumber};
+use crate::model::revision::{Candidate, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
@@ -44,10 +46,16 @@ use crate::reconcile::permission::BootPermission;
 
 /// The seam between decisions and the machine.
 pub trait Stages: Send + Sync + 'static {
-    /// Asks the remote which commit the branch is, brings it into the mirror,
-    /// and judges whether it may be followed.
-    fn poll(&self, confirmed: &Confirmed)
-    -> impl Future<Output = Result<CommitId, Failure>> + Send;
+    /// Asks a remote which commit its branch is, brings it into its mirror, and
+    /// judges whether it may be followed.
+    fn poll(
+        &self,
+        remote: RemoteNumber,
+        confirmed: &Confirmed,
+    ) -> impl Future<Output = Result<Offer, Failure>> + Send;
+
+    /// Removes the mirrors that no remote uses any more.
+    fn remove_unused_mirrors(&self) -> impl Future<Output = ()> + Send;
 
     /// Reads what the host is.
     fn observe(&self) -> impl Future<Output = Observed> + Send;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::health::HostView;
 use super::installed::{Installed, configuration, installed, ssh_servers};
 use super::observe::below;
+use super::remotes::those_there;
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 use crate::host::random;
 use crate::model::credential::Credential;
@@ -63,7 +64,7 @@ pub(crate) async fn run(
         user: StepUser::Probe,
         deadline,
         environment: steps.programs().proxies().to_vec(),
-        credentials: credentials(view.root, &daemon),
+        credentials: credentials(view.root, &daemon).await,
         capture: true,
     };
     // A part of its own each time: no run is ever adopted.
@@ -96,9 +97,17 @@ pub(crate) async fn remote_from(
 
 /// What the closure's remotes are to be shown. A configuration that cannot be
 /// read has none; its own daemon says so.
-fn credentials(root: &Path, daemon: &Installed) -> Vec<Credential> {
-    let gist = configuration(root, daemon);
-    gist.map(|gist| gist.credentials).unwrap_or_default()
+///
+/// Where there are several, one that has nothing to show is a remote that does
+/// not answer, and no reason to start no probe at all.
+async fn credentials(root: &Path, daemon: &Installed) -> Vec<Credential> {
+    let Ok(gist) = configuration(root, daemon) else {
+        return Vec::new();
+    };
+    if gist.has_several_remotes() {
+        return those_there(&gist.credentials).await;
+    }
+    gist.credentials
 }
 
 fn command(root: &Path, closure: &Toplevel, daemon: &Installed, deadline: Duration) -> Vec<String> {

@@ -19,9 +19,9 @@ const ROUTES: [&str; 2] = ["/proc/net/route", "/proc/net/ipv6_route"];
 /// What to look at.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// The closure's configuration: its remote, and its own probes.
+    /// The closure's configuration: its remotes, and its own probes.
     pub config: Config,
-    /// Where this process has what it shows the remote.
+    /// Where this process has what it shows the remotes.
     pub credentials: Option<PathBuf>,
     /// The files of its ssh servers. One that is missing stands for the
     /// server's defaults.
@@ -51,12 +51,17 @@ pub fn run(probe: &Probe) -> anyhow::Result<String> {
 
 async fn look(probe: &Probe) -> ProbeReport {
     let deadline = probe.within;
-    let address = &probe.config.remote.address;
-    let patience = probe.config.deadlines.poll.min(deadline);
+    let deadlines = &probe.config.deadlines;
+    let remotes = probe.config.remotes.iter();
+    let remotes = remotes.map(|remote| remote::Asked {
+        name: &remote.name,
+        address: &remote.address,
+        patience: remote.timeout(deadlines).min(deadline),
+    });
     let targets = targets(probe);
     let commands = user::commands(&probe.config.health.probes, probe.health_check.as_deref());
     let (remote, ssh, user) = tokio::join!(
-        remote::look(address, probe.credentials.clone(), patience),
+        remote::look(remotes, probe.credentials.as_deref()),
         ssh::look(&targets, deadline),
         user::look(commands, deadline),
     );

@@ -30,7 +30,7 @@ pub enum Offered {
 /// Where a remote stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Nobody knows yet.
+    /// Nobody knows yet what it offers, or how that lies to what is followed.
     Unknown,
     /// It offers nothing.
     Silent,
@@ -88,8 +88,10 @@ pub fn choose(offers: &[Offered], ancestry: &Ancestry) -> Choice {
                 Place::Same
             } else if ancestry.is_descendant(wanted, commit) {
                 Place::Behind
-            } else {
+            } else if ancestry.is_unrelated(wanted, commit) {
                 Place::Diverged
+            } else {
+                Place::Unknown
             }
         }
         // With a commit there is a best one.
@@ -124,6 +126,14 @@ pub fn trouble(offers: &[Offered]) -> Option<&Failure> {
     refused.or(silent).or(older)
 }
 
+/// Whether what is offered speaks against what the host was to be before: a
+/// refusal does, and a mirror that lags does not, unless it is all there is.
+pub fn is_refused(offers: &[Offered]) -> bool {
+    let speaks = |offered: &Offered| matches!(offered, Offered::Refused(failure) if failure.code != FailureCode::Downgrade);
+    let is_all = trouble(offers).is_some_and(|failure| failure.code.is_of_offer());
+    is_all || offers.iter().any(speaks)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -145,6 +155,8 @@ mod tests {
         for (ancestor, descendant) in descents {
             ancestry.add(commit(*ancestor), commit(*descendant));
         }
+        ancestry.add_unrelated(commit(4), commit(3));
+        ancestry.add_unrelated(commit(2), commit(4));
         ancestry
     }
 
@@ -178,7 +190,7 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_not_taken_for_further() {
         let choice = choose(&offers(&[1, 2]), &Ancestry::default());
-        assert_eq!(choice.places, [Place::Followed, Place::Diverged]);
+        assert_eq!(choice.places, [Place::Followed, Place::Unknown]);
     }
 
     #[test]
@@ -223,6 +235,19 @@ mod tests {
             assert_eq!(told(&offers), Some(code), "{offers:?}");
         }
         assert_eq!(told(&[]), None);
+
+        for (offers, refused) in [
+            (vec![&nothing], false),
+            (vec![&older], true),
+            (vec![&older, &nothing], false),
+            (vec![&older, &Offered::Unknown], false),
+            (vec![&unsigned, &nothing], true),
+            (vec![&unsigned, &Offered::Unknown], true),
+            (vec![&unsigned, &good], true),
+        ] {
+            let offers: Vec<Offered> = offers.into_iter().cloned().collect();
+            assert_eq!(is_refused(&offers), refused, "{offers:?}");
+        }
     }
 
     /// A history: each commit from the second on descends from an earlier one.
@@ -250,6 +275,8 @@ mod tests {
                 for ancestor in all.clone() {
                     if self.is_descendant(descendant, ancestor) {
                         ancestry.add(id(ancestor), id(descendant));
+                    } else if !self.is_descendant(ancestor, descendant) {
+                        ancestry.add_unrelated(id(ancestor), id(descendant));
                     }
                 }
             }

@@ -104,8 +104,12 @@ message_ids! {
     DRIFTED = "5abe590959f0786f1beecc5f1ebe6e07";
     /// The host is what it was brought to again.
     DRIFT_CORRECTED = "170995c82080817f8a8ea70e3422a3c7";
-    /// The remote answers again.
+    /// A remote answers again.
     REMOTE_REACHABLE = "8d606f7f8584d365c058a4c2a31c602d";
+    /// Another remote is followed, for the one before offers nothing any more.
+    REMOTE_REPLACED = "be55ab26aab3461db7e6d893be27e99f";
+    /// Two remotes offer commits of which neither descends from the other.
+    REMOTES_DIVERGE = "c8c2e740fe0840318b05eef323047283";
 }
 
 /// Durations are counted in milliseconds in the journal.

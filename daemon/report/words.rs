@@ -7,7 +7,9 @@
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::{Branch, CommitId};
 use crate::model::text::{LINE_LIMIT, one_line};
-use crate::store::snapshot::{ConditionState, OutcomeName, PhaseName, RebootName, Snapshot};
+use crate::store::snapshot::{
+    ConditionState, OutcomeName, PhaseName, PlaceName, RebootName, Remote, Snapshot,
+};
 
 /// What is being done, to follow "the daemon is".
 pub fn phase(name: PhaseName) -> &'static str {
@@ -49,6 +51,47 @@ pub fn condition(state: ConditionState) -> &'static str {
         ConditionState::RebootRequired => "reboot required",
         ConditionState::RemoteUnreachable => "remote unreachable",
     }
+}
+
+/// Where a remote stands, to follow its commit.
+pub fn place(name: PlaceName) -> &'static str {
+    match name {
+        PlaceName::Unknown => "not known yet",
+        PlaceName::Silent => "offers nothing",
+        PlaceName::Refused => "what it offers is refused",
+        PlaceName::Followed => "followed",
+        PlaceName::Same => "the same",
+        PlaceName::Behind => "behind",
+        PlaceName::Diverged => "diverged",
+    }
+}
+
+/// What is wrong with one of several remotes while another is followed, each as
+/// a sentence. One that is behind catches up by itself.
+pub fn warnings(remotes: &[Remote]) -> Vec<String> {
+    let followed = remotes.iter().find(|it| it.place == PlaceName::Followed);
+    let Some(followed) = followed else {
+        return Vec::new();
+    };
+    let warning = |remote: &Remote| {
+        let name = &remote.name;
+        match remote.place {
+            PlaceName::Silent => Some(format!(
+                "{name} offers nothing now; the host follows {}.",
+                followed.name
+            )),
+            PlaceName::Refused => Some(format!(
+                "{name} offers what is not followed; the host follows {}.",
+                followed.name
+            )),
+            PlaceName::Diverged => Some(format!(
+                "{name} and {} diverge; the host follows {}, which comes first in its list.",
+                followed.name, followed.name
+            )),
+            PlaceName::Unknown | PlaceName::Followed | PlaceName::Same | PlaceName::Behind => None,
+        }
+    };
+    remotes.iter().filter_map(warning).collect()
 }
 
 /// The condition, or that it is worse than its word says: what comes first

@@ -44,8 +44,13 @@ pub struct Snapshot {
     pub daemon: Daemon,
     /// On which host.
     pub host: Host,
-    /// What it follows.
+    /// What it follows: of several remotes the one that is followed now, or the
+    /// one that is to blame that none is.
     pub remote: Remote,
+    /// All of them, in the order of the configuration. Older daemons do not
+    /// write it.
+    #[serde(default)]
+    pub remotes: Vec<Remote>,
     /// How often it looked.
     pub looks: Looks,
     /// What the host is.
@@ -85,6 +90,15 @@ impl Snapshot {
         let outcome = self.last.as_ref().map(|last| last.outcome);
         self.condition.state == ConditionState::Failed
             && outcome == Some(OutcomeName::RollbackFailed)
+    }
+
+    /// All remotes, whoever wrote it.
+    pub fn all_remotes(&self) -> &[Remote] {
+        if self.remotes.is_empty() {
+            std::slice::from_ref(&self.remote)
+        } else {
+            &self.remotes
+        }
     }
 
     /// Why what the remote asks for is not activated by itself, if that is so.
@@ -135,7 +149,7 @@ pub struct Host {
     pub boot_id: BootId,
 }
 
-/// The remote.
+/// A remote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remote {
     /// Its name in the configuration.
@@ -152,6 +166,46 @@ pub struct Remote {
     pub last_error: Option<RemoteError>,
     /// When it is asked next.
     pub next_look_at: Option<Timestamp>,
+    /// Where it stands among the others. Older daemons do not write it.
+    #[serde(default)]
+    pub place: PlaceName,
+}
+
+/// Where a remote stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlaceName {
+    /// Nobody knows yet.
+    #[default]
+    Unknown,
+    /// It offers nothing.
+    Silent,
+    /// It offers what may not be followed.
+    Refused,
+    /// Its commit is the one that is followed.
+    Followed,
+    /// It offers the same commit as the one that is followed.
+    Same,
+    /// It offers an older one.
+    Behind,
+    /// It offers one that neither descends from the one that is followed, nor
+    /// is older.
+    Diverged,
+}
+
+impl PlaceName {
+    /// The word, as in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Silent => "silent",
+            Self::Refused => "refused",
+            Self::Followed => "followed",
+            Self::Same => "same",
+            Self::Behind => "behind",
+            Self::Diverged => "diverged",
+        }
+    }
 }
 
 /// Why the remote did not answer.

@@ -12,7 +12,7 @@ use crate::cli::events::detail;
 use crate::cli::text::{WIDTH, moment, relative, system, wrap};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::report::words;
-use crate::store::snapshot::{PhaseName, RebootName, Snapshot};
+use crate::store::snapshot::{PhaseName, RebootName, Remote, Snapshot};
 
 /// How wide the names of the facts are.
 const LABEL: usize = 13;
@@ -39,7 +39,7 @@ pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String 
     page.blank();
     wanted(&mut page, snapshot);
     systems(&mut page, snapshot);
-    remote(&mut page, snapshot, now);
+    remotes(&mut page, snapshot, now);
     doing(&mut page, snapshot, now);
     last(&mut page, snapshot, now);
     quarantine(&mut page, snapshot, now);
@@ -134,7 +134,8 @@ fn is_overdue(snapshot: &Snapshot, now: Timestamp) -> bool {
     let late = |next: Timestamp| {
         now.duration_since(next) > SignedDuration::try_from(grace).unwrap_or_default()
     };
-    snapshot.phase.name == PhaseName::Resting && snapshot.remote.next_look_at.is_some_and(late)
+    let mut next = snapshot.all_remotes().iter().map(|it| it.next_look_at);
+    snapshot.phase.name == PhaseName::Resting && next.any(|at| at.is_some_and(late))
 }
 
 fn wanted(page: &mut Page, snapshot: &Snapshot) {
@@ -184,8 +185,33 @@ fn systems(page: &mut Page, snapshot: &Snapshot) {
     }
 }
 
-fn remote(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
-    let remote = &snapshot.remote;
+fn remotes(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+    let all = snapshot.all_remotes();
+    if let [remote] = all {
+        page.fact("remote", &times(remote, now));
+        error(page, remote);
+        return;
+    }
+    for remote in all {
+        let name = one_line(&remote.name, LINE_LIMIT);
+        let place = words::place(remote.place);
+        let commit = remote
+            .head
+            .as_ref()
+            .map_or("no commit", |head| head.short());
+        let times = times(remote, now);
+        page.fact("remote", &format!("{name}, {commit}: {place}; {times}"));
+        let of = format!("{} of {}", remote.branch, remote.url);
+        page.fact("", &one_line(&of, LINE_LIMIT));
+        error(page, remote);
+    }
+    for warning in words::warnings(all) {
+        page.fact("warning", &one_line(&warning, LINE_LIMIT));
+    }
+}
+
+/// When the remote answered, and is asked again.
+fn times(remote: &Remote, now: Timestamp) -> String {
     let answered = remote.last_answer_at.map_or_else(
         || "never answered yet".to_owned(),
         |at| format!("answered {}", relative(at, now)),
@@ -197,7 +223,10 @@ fn remote(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
             format!(", was to be asked again {}", relative(at, now))
         }
     });
-    page.fact("remote", &format!("{answered}{next}"));
+    format!("{answered}{next}")
+}
+
+fn error(page: &mut Page, remote: &Remote) {
     if let Some(error) = &remote.last_error {
         page.fact("", &one_line(&error.message, LINE_LIMIT));
     }

@@ -1,14 +1,15 @@
 //! `[[remote]]`: what this host follows.
 //!
-//! In: the top of the file. Out: the one remote, if there is one. Must not:
-//! stop at the first mistake.
+//! In: the top of the file. Out: the remotes, in their order. Must not: stop at
+//! the first mistake.
 
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::access;
-use super::values::{DAY, MINUTE, SECOND, name, refusal, span};
-use crate::config::mistakes::Collector;
+use super::values::{DAY, HOUR, MINUTE, SECOND, name, refusal, span};
+use crate::config::mistakes::{Collector, Refusal};
 use crate::config::section::{Section, quoted};
 use crate::config::{Remote, url};
 use crate::fetcher::wire::RemoteAddress;
@@ -17,58 +18,75 @@ use crate::model::revision::Branch;
 /// More often than once a second is an attack; less than once a day is asleep.
 const POLLS: RangeInclusive<Duration> = SECOND..=DAY;
 
+/// What does not answer within an hour does not answer.
+const TIMEOUTS: RangeInclusive<Duration> = SECOND..=HOUR;
+
+/// What stands in messages.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What a remote is called that has no name.
 pub(in crate::config) const DEFAULT_NAME: &str = "origin";
 
-/// Reads the one `[[remote]]`.
-pub(super) fn remote(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Option<Remote> {
-    let missing = |wrong: &str, found: &str| {
-        refusal(
-            wrong,
-            "exactly one [[remote]] with a url",
-            found,
-            "Add the two lines [[remote]] and url = \"https://example.org/hosts.git\".",
-        )
-    };
+/// How many remotes there may be: each has a process and a mirror of its own.
+const REMOTES_LIMIT: usize = 16;
+
+/// Reads every `[[remote]]`. None: none is there, or one of them is wrong.
+pub(super) fn remotes(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Option<Vec<Remote>> {
     let before = collector.count();
-    let Some(remotes) = top.sections("remote", collector) else {
-        // A `remote` of the wrong type was noted by `sections`.
-        if collector.count() == before {
-            let refusal = missing("there is no remote", "none");
-            collector.refuse(&(0..0), "remote", refusal);
-        }
-        return None;
-    };
-    let number = remotes.len();
-    let mut first = None;
-    for (index, found) in remotes.into_iter().enumerate() {
-        let place = found.span.clone();
-        if index > 0 {
+    let found = top.sections("remote", collector).unwrap_or_default();
+    // A `remote` of the wrong type was noted by `sections`.
+    if found.is_empty() && collector.count() == before {
+        let refusal = refusal(
+            "there is no remote",
+            "at least one [[remote]] with a url",
+            "none",
+            "Add the two lines [[remote]] and url = \"https://example.org/hosts.git\".",
+        );
+        collector.refuse(&(0..0), "remote", refusal);
+    }
+    let mut remotes: Vec<Option<Remote>> = Vec::new();
+    let mut names = BTreeSet::new();
+    for (index, found) in found.into_iter().enumerate() {
+        let (place, mut section) = (found.span, found.value);
+        if index == REMOTES_LIMIT {
             let refusal = refusal(
-                "another remote",
-                "exactly one [[remote]], for now",
-                &format!("number {} of {number}", index + 1),
-                "Remove all but one.",
+                "too many remotes",
+                &format!("at most {REMOTES_LIMIT}"),
+                "another one",
+                "Remove those that are not needed.",
             );
-            found.refuse(collector, refusal);
+            collector.refuse(&place, "remote", refusal);
         }
-        let remote = one_remote(found.value, &place, collector);
-        first = first.or(remote);
+        let name = name(&mut section, DEFAULT_NAME, collector);
+        if !names.insert(name.clone()) {
+            collector.refuse(&place, "remote.name", named_twice(&name));
+        }
+        remotes.push(one_remote(section, name, &place, collector));
     }
-    if number == 0 {
-        collector.refuse(&(0..0), "remote", missing("there is no remote", "none"));
-    }
-    first
+    let remotes: Option<Vec<Remote>> = remotes.into_iter().collect();
+    remotes.filter(|remotes| !remotes.is_empty())
+}
+
+/// The name tells units, mirrors and lines of the status apart.
+fn named_twice(name: &str) -> Refusal {
+    refusal(
+        "another remote of this name",
+        "each name once; a remote without a name is \"origin\"",
+        &quoted(name),
+        "Give each [[remote]] a name of its own.",
+    )
 }
 
 fn one_remote(
     mut section: Section<'_>,
+    name: String,
     place: &Range<usize>,
     collector: &mut Collector<'_>,
 ) -> Option<Remote> {
-    let name = name(&mut section, DEFAULT_NAME, collector);
     let branch = branch(&mut section, collector);
     let poll_interval = span(&mut section, "poll_interval", MINUTE, &POLLS, collector);
+    let has_timeout = section.has("timeout");
+    let timeout = span(&mut section, "timeout", TIMEOUT, &TIMEOUTS, collector);
     let before = collector.count();
     let url = remote_url(&mut section, collector);
     if url.is_none() && collector.count() == before {
@@ -92,6 +110,7 @@ fn one_remote(
         credentials,
         name,
         poll_interval,
+        timeout: has_timeout.then_some(timeout),
     })
 }
 

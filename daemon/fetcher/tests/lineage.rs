@@ -2,7 +2,7 @@
 //! "missing".
 
 use crate::fetcher::tests::upstream::{World, ask, commit, fetch, fetched, git};
-use crate::fetcher::wire::{Answer, Request};
+use crate::fetcher::wire::{Answer, Problem, Request};
 use crate::model::revision::CommitId;
 use crate::trust::Untrusted;
 use crate::trust::history::{Demand, History, Question};
@@ -149,4 +149,34 @@ fn a_long_history_comes_page_by_page() {
     let (verdict, commits) = upstream.judged(&upstream.at("main"));
     assert_eq!(verdict, Ok(()));
     assert_eq!(commits, 11);
+}
+
+/// By this the daemon finds out which mirror holds a commit.
+#[test]
+fn a_commit_that_is_there_follows_itself_and_one_that_is_not_is_incomplete() {
+    let upstream = Upstream::new();
+    let mut fetcher = upstream.world.fetched();
+    let mut follows_itself = |id: &CommitId| {
+        let request = Request::Lineage {
+            tip: id.clone(),
+            base: Some(id.clone()),
+            first: 0,
+        };
+        ask(&mut fetcher, &request)
+    };
+    let there = Answer::Lineage {
+        objects: Vec::new(),
+        next: None,
+    };
+    assert_eq!(follows_itself(&upstream.at("main~1")), there);
+    let absent = follows_itself(&commit(&"0123456789".repeat(4)));
+    let is_incomplete = matches!(
+        absent,
+        Answer::Failed {
+            problem: Problem::Incomplete,
+            ..
+        }
+    );
+    assert!(is_incomplete, "{absent:?}");
+    assert_eq!(follows_itself(&upstream.floor), there, "it goes on");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::import::import_anew;
+use super::import::{Source, import_anew};
 use super::inputs::Inputs;
 use super::words::{self, Cause};
 use super::{REPOSITORY, Work, argv, variables};
@@ -62,7 +62,7 @@ pub async fn evaluate(
             return answer(&report, configuration);
         }
         warn!(deployment = %id, nix = report.tail, "repository cannot be read and is made anew");
-        import_anew(steps, id, candidate, how.inputs, deadline).await?;
+        import_anew(steps, id, candidate, how.source, deadline).await?;
     }
     let report = steps.run_part(&plan, AGAIN).await?;
     steps.release(UnitStep::Import).await;
@@ -80,6 +80,8 @@ pub struct Evaluating<'a> {
     pub flake: &'a Flake,
     /// With what its inputs are fetched.
     pub inputs: &'a Inputs,
+    /// From where it is imported, should it have to be once more.
+    pub source: &'a Source,
 }
 
 /// What is asked of Nix.
@@ -391,6 +393,9 @@ mod tests {
             inputs: &Inputs {
                 credentials: Vec::new(),
                 environment: Vec::new(),
+            },
+            source: &Source {
+                mirror: "/mirror".into(),
                 origin: None,
             },
         };

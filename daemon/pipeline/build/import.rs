@@ -14,11 +14,11 @@
 //! garbage that nothing collects yet: git packs what it fetches, and a new
 //! repository costs one local fetch.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::warn;
 
-use super::inputs::Inputs;
 use super::words::{self, Cause};
 use super::{REPOSITORY, Work, argv, variables};
 use crate::host::environment::Programs;
@@ -27,9 +27,6 @@ use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::stage::UnitStep;
 use crate::pipeline::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
-
-/// The mirror, as git names it to itself.
-const MIRROR: &str = "file:///var/cache/deploy-flake/mirror";
 
 /// The only ref that is kept.
 const REFERENCE: &str = "refs/deploy/candidate";
@@ -43,17 +40,26 @@ const WORK: Work = Work {
     setting: "`deadlines.import`",
 };
 
+/// From where a candidate is imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The mirror that holds it.
+    pub mirror: PathBuf,
+    /// What a submodule's relative URL is relative to; None: there are none.
+    pub origin: Option<String>,
+}
+
 /// Brings the candidate into the evaluation's repository; makes a repository
 /// that git cannot work with anew, once.
 pub async fn import(
     steps: &Steps,
     id: &DeploymentId,
     candidate: &Candidate,
-    inputs: &Inputs,
+    source: &Source,
     deadline: Duration,
 ) -> Result<(), Failure> {
     if !steps.has_begun(UnitStep::Import, id, ANEW).await? {
-        let plan = plan(steps.programs(), id, candidate.commit(), inputs, deadline);
+        let plan = plan(steps.programs(), id, candidate.commit(), source, deadline);
         let report = steps.run(&plan).await?;
         if report.end == StepEnd::Succeeded {
             return Ok(());
@@ -63,7 +69,7 @@ pub async fn import(
         }
         warn!(deployment = %id, git = report.tail, "repository does not work and is made anew");
     }
-    import_anew(steps, id, candidate, inputs, deadline).await
+    import_anew(steps, id, candidate, source, deadline).await
 }
 
 /// Removes the repository and brings the candidate into a new one.
@@ -71,10 +77,10 @@ pub(super) async fn import_anew(
     steps: &Steps,
     id: &DeploymentId,
     candidate: &Candidate,
-    inputs: &Inputs,
+    source: &Source,
     deadline: Duration,
 ) -> Result<(), Failure> {
-    let mut plan = plan(steps.programs(), id, candidate.commit(), inputs, deadline);
+    let mut plan = plan(steps.programs(), id, candidate.commit(), source, deadline);
     let remove = argv(
         &steps.programs().rm,
         ["-rf", "--one-file-system", "--", REPOSITORY],
@@ -95,13 +101,13 @@ fn plan(
     programs: &Programs,
     id: &DeploymentId,
     commit: &CommitId,
-    inputs: &Inputs,
+    source: &Source,
     deadline: Duration,
 ) -> StepPlan {
     let mut commands = vec![initialise(programs)];
-    let origin = inputs.origin.as_deref();
+    let origin = source.origin.as_deref();
     commands.extend(origin.map(|origin| name_origin(programs, origin)));
-    commands.push(fetch(programs, commit));
+    commands.push(fetch(programs, commit, source));
     StepPlan {
         step: UnitStep::Import,
         deployment: id.clone(),
@@ -147,7 +153,8 @@ fn name_origin(programs: &Programs, url: &str) -> Vec<String> {
     )
 }
 
-fn fetch(programs: &Programs, commit: &CommitId) -> Vec<String> {
+fn fetch(programs: &Programs, commit: &CommitId, source: &Source) -> Vec<String> {
+    let mirror = format!("file://{}", source.mirror.display());
     // The mirror belongs to the fetcher. That git may read it all the same
     // must be said to upload-pack itself: it does not inherit our settings.
     let upload_pack = format!(
@@ -178,7 +185,7 @@ fn fetch(programs: &Programs, commit: &CommitId) -> Vec<String> {
             "--no-recurse-submodules",
             "--no-auto-maintenance",
             &upload_pack,
-            MIRROR,
+            &mirror,
             &refspec,
         ],
     )

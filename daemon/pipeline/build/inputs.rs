@@ -1,7 +1,7 @@
-//! With what Nix fetches inputs and submodules: the credentials of the remote,
-//! for the remote's own server, and what the operator adds for others.
+//! With what Nix fetches inputs and submodules: the credentials of each remote,
+//! for its own server, and what the operator adds for others.
 //!
-//! In: the remote and the flake's settings. Out: credentials of the step's
+//! In: the remotes and the flake's settings. Out: credentials of the step's
 //! unit, and an environment that names them. Must not: put a secret into
 //! arguments or environment, or show one to another server.
 //!
@@ -24,21 +24,18 @@ const NIX_CONFIG: &str = "nix.conf";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
     /// Files of systemd's making.
-    pub(super) credentials: Vec<Credential>,
+    pub credentials: Vec<Credential>,
     /// Where to look for them.
     pub(super) environment: Vec<(String, String)>,
-    /// What a submodule's relative URL is relative to; None: there are none.
-    pub(super) origin: Option<String>,
 }
 
 impl Inputs {
-    /// What is needed for the inputs of a flake that comes from this remote.
-    pub fn new(remote: &Remote, flake: &Flake) -> Self {
-        let mut credentials = remote.credentials.clone();
-        let mut environment = git_config(remote);
-        if has(remote, Use::Identity) {
-            environment.push(("GIT_SSH_COMMAND".to_owned(), ssh(remote)));
-        }
+    /// What is needed for the inputs of a flake that comes from one of these.
+    pub fn new(remotes: &[Remote], flake: &Flake) -> Self {
+        let credentials = remotes.iter().flat_map(|remote| remote.credentials.clone());
+        let mut credentials: Vec<Credential> = credentials.collect();
+        let mut environment = git_config(remotes);
+        environment.extend(ssh(remotes).map(|ssh| ("GIT_SSH_COMMAND".to_owned(), ssh)));
         if let Some(source) = &flake.nix_config {
             credentials.push(Credential {
                 name: NIX_CONFIG.to_owned(),
@@ -50,7 +47,6 @@ impl Inputs {
         Self {
             credentials,
             environment,
-            origin: flake.submodules.then(|| remote.address.url.clone()),
         }
     }
 }
@@ -78,8 +74,19 @@ fn unit_file(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Settings of git for the remote's own server.
-fn git_config(remote: &Remote) -> Vec<(String, String)> {
+/// Settings of git for the remotes' own servers. Of two remotes at one server
+/// the first says how that is asked.
+fn git_config(remotes: &[Remote]) -> Vec<(String, String)> {
+    let mut settings: Vec<(String, String)> = Vec::new();
+    for (key, value) in remotes.iter().flat_map(settings_for) {
+        if settings.iter().all(|(known, _)| *known != key) {
+            settings.push((key, value));
+        }
+    }
+    variables(settings)
+}
+
+fn settings_for(remote: &Remote) -> Vec<(String, String)> {
     let Some(origin) = origin(&remote.address.url) else {
         return Vec::new();
     };
@@ -105,7 +112,7 @@ fn git_config(remote: &Remote) -> Vec<(String, String)> {
     if let Some(proxy) = &access.proxy {
         settings.push((format!("http.{origin}.proxy"), proxy.clone()));
     }
-    variables(settings)
+    settings
 }
 
 /// Settings as git takes them from the environment.
@@ -131,13 +138,18 @@ fn origin(url: &str) -> Option<String> {
 }
 
 /// The keys of servers are those that the host knows: inputs may be anywhere.
-fn ssh(remote: &Remote) -> String {
-    let file = unit_file(&Use::Identity.of(&remote.name));
-    format!(
-        "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentityAgent=none \
-         -o IdentitiesOnly=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -i {}",
-        file.display()
-    )
+/// None: no remote has a key to show.
+fn ssh(remotes: &[Remote]) -> Option<String> {
+    let shown = remotes.iter().filter(|remote| has(remote, Use::Identity));
+    let files = shown.map(|remote| unit_file(&Use::Identity.of(&remote.name)));
+    let keys: Vec<String> = files.map(|file| format!("-i {}", file.display())).collect();
+    (!keys.is_empty()).then(|| {
+        format!(
+            "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentityAgent=none \
+             -o IdentitiesOnly=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 {}",
+            keys.join(" ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -147,7 +159,7 @@ mod tests {
 
     fn inputs(text: &str) -> Inputs {
         let (config, _) = config::parse("config.toml", text).expect(text);
-        Inputs::new(&config.remote, &config.flake)
+        Inputs::new(&config.remotes, &config.flake)
     }
 
     #[test]
@@ -182,6 +194,35 @@ mod tests {
             value("NIX_USER_CONF_FILES"),
             "/run/credentials/deploy-flake-evaluate.service/nix.conf"
         );
+    }
+
+    #[test]
+    fn each_server_is_shown_what_is_its_own_and_the_first_remote_of_a_server_counts() {
+        let inputs = inputs(
+            "[[remote]]\nurl = \"https://example.org/a\"\ntoken_file = \"/k/a\"\n\
+             [[remote]]\nname = \"b\"\nurl = \"https://example.org/b\"\ntoken_file = \"/k/b\"\n\
+             [[remote]]\nname = \"c\"\nurl = \"https://c.example.org/c\"\nproxy = \"http://p:1\"\n\
+             [[remote]]\nname = \"d\"\nurl = \"git@d.example.org:a\"\nidentity_file = \"/k/d\"\n\
+             [[remote]]\nname = \"e\"\nurl = \"git@e.example.org:a\"\nidentity_file = \"/k/e\"\n",
+        );
+        let names: Vec<_> = inputs.credentials.iter().map(|it| &*it.name).collect();
+        assert_eq!(
+            names,
+            ["origin.token", "b.token", "d.identity", "e.identity"]
+        );
+        let value = |name: &str| {
+            let found = inputs.environment.iter().find(|(it, _)| it == name);
+            found.map(|(_, value)| value.as_str()).unwrap_or_default()
+        };
+        assert_eq!(value("GIT_CONFIG_COUNT"), "3");
+        assert!(value("GIT_CONFIG_VALUE_0").contains("/origin.token"));
+        assert_eq!(
+            value("GIT_CONFIG_KEY_2"),
+            "http.https://c.example.org.proxy"
+        );
+        let keys = "-i /run/credentials/deploy-flake-evaluate.service/d.identity \
+                    -i /run/credentials/deploy-flake-evaluate.service/e.identity";
+        assert!(value("GIT_SSH_COMMAND").ends_with(keys));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) struct Guarding<'a> {
     /// The one that is coming.
     pub(super) wanted: &'a Toplevel,
     /// What this host follows.
-    pub(super) remote: &'a RemoteAddress,
+    pub(super) remotes: &'a [RemoteAddress],
     /// What is allowed for every commit, and which machine this is to be.
     pub(super) guards: &'a Guards,
     /// What this commit may lack.
@@ -51,7 +51,7 @@ pub(super) fn guard(guarding: Guarding<'_>) -> Result<(), Failure> {
     };
     let running = Closure::read(guarding.root, running);
     for &guard in Guard::ALL {
-        let Some(lack) = lack(guard, &running, &coming, guarding.remote) else {
+        let Some(lack) = lack(guard, &running, &coming, guarding.remotes) else {
             continue;
         };
         if !guarding.guards.allowed.contains(&guard) && !guarding.lacking.contains(&guard) {
@@ -102,11 +102,16 @@ struct Lack {
 }
 
 /// Whether the new closure lacks it, although the running one has it.
-fn lack(guard: Guard, running: &Closure, coming: &Closure, remote: &RemoteAddress) -> Option<Lack> {
+fn lack(
+    guard: Guard,
+    running: &Closure,
+    coming: &Closure,
+    remotes: &[RemoteAddress],
+) -> Option<Lack> {
     match guard {
         Guard::Daemon => lacks_daemon(running, coming),
         Guard::SshServer => lacks_ssh_server(running, coming),
-        Guard::Remote => lacks_remote(running, coming, remote),
+        Guard::Remote => lacks_remote(running, coming, remotes),
     }
 }
 
@@ -146,25 +151,28 @@ fn lacks_ssh_server(running: &Closure, coming: &Closure) -> Option<Lack> {
     })
 }
 
-fn lacks_remote(running: &Closure, coming: &Closure, remote: &RemoteAddress) -> Option<Lack> {
-    let (url, branch) = (&*remote.url, remote.branch.as_str());
+/// One of those that this host follows has to stay: through it comes the commit
+/// that repairs what is wrong with the others.
+fn lacks_remote(running: &Closure, coming: &Closure, remotes: &[RemoteAddress]) -> Option<Lack> {
     // Where the daemon is missing, too, that was judged before.
     coming.daemon.as_ref()?;
-    let had = running
-        .config
-        .as_ref()
-        .is_ok_and(|it| it.follows(url, branch));
+    let follows = |gist: &Gist, it: &RemoteAddress| gist.follows(&it.url, it.branch.as_str());
+    let had: Vec<&RemoteAddress> = match &running.config {
+        Ok(gist) => remotes.iter().filter(|it| follows(gist, it)).collect(),
+        Err(_) => Vec::new(),
+    };
     let found = match &coming.config {
-        _ if !had => return None,
-        Ok(gist) if gist.follows(url, branch) => return None,
+        _ if had.is_empty() => return None,
+        Ok(gist) if had.iter().any(|it| follows(gist, it)) => return None,
         Ok(gist) => gist.remotes(),
         Err(why) => format!("a configuration that cannot be read: {why}"),
     };
+    let each = had
+        .iter()
+        .map(|it| format!("{}, branch {}", it.shown_url(), it.branch));
+    let each: Vec<String> = each.collect();
     Some(Lack {
-        expected: format!(
-            "the new system's daemon to follow {}, branch {branch}",
-            remote.shown_url()
-        ),
+        expected: format!("the new system's daemon to follow {}", each.join(", or ")),
         found,
     })
 }
@@ -182,7 +190,7 @@ impl Lack {
             ),
             Guard::Remote => (
                 FailureCode::RemoteMissing,
-                "Keep this remote in services.deploy-flake.settings.remote",
+                "Keep one of this host's remotes in services.deploy-flake.settings.remote; to move, list both first",
             ),
         };
         let name = guard.name();

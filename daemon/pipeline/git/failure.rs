@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::conversation::Broken;
 use super::look::{Asked, LookError, ROUNDS};
+use super::place::Place;
 use crate::fetcher::wire::{Problem, RemoteAddress};
 use crate::host::journal::Said;
 use crate::model::failure::{Failure, FailureCode};
@@ -26,17 +27,17 @@ impl LookError {
     }
 
     /// The failure that people and programs are told.
-    pub(super) fn failure(&self, address: &RemoteAddress) -> Failure {
+    pub(super) fn failure(&self, address: &RemoteAddress, place: &Place) -> Failure {
         let url = address.shown_url();
         match self {
             Self::BranchMissing => missing(address, &url),
-            Self::EndedBeforePoll => ended(Asked::Poll, &url),
+            Self::EndedBeforePoll => ended(Asked::Poll, &url, place),
             Self::Restless(message) => restless(address, &url).with_detail(message),
             Self::Failed(Problem::Remote, message) => {
                 because(tried(Problem::Remote, &url), message).with_detail(message)
             }
             Self::Failed(problem, message) => tried(*problem, &url).with_detail(message),
-            Self::Broken(asked, Broken::Ended) => ended(*asked, &url),
+            Self::Broken(asked, Broken::Ended) => ended(*asked, &url, place),
             Self::Broken(asked, Broken::Late(deadline)) => late(*asked, &url, *deadline),
             Self::Broken(asked, broken) => confused(*asked, &url).with_detail(&chain(broken)),
             Self::Unexpected(asked) => confused(*asked, &url),
@@ -70,11 +71,14 @@ fn restless(address: &RemoteAddress, url: &str) -> Failure {
     )
 }
 
-fn ended(asked: Asked, url: &str) -> Failure {
+fn ended(asked: Asked, url: &str, place: &Place) -> Failure {
     Failure::new(
         code(asked),
         format!("the fetcher ended while it asked {url}"),
-        "A new one is started for the next try. See `journalctl -u deploy-flake-fetcher.service`.",
+        format!(
+            "A new one is started for the next try. See `journalctl -u {}`.",
+            place.unit()
+        ),
     )
 }
 
@@ -88,24 +92,29 @@ fn confused(asked: Asked, url: &str) -> Failure {
 
 fn late(asked: Asked, url: &str, deadline: Duration) -> Failure {
     let seconds = deadline.as_secs();
-    let (code, did, key) = match asked {
-        Asked::Poll => (FailureCode::RemoteUnreachable, "did not answer", "poll"),
+    let fetch = "`fetch` in `[deadlines]`";
+    let (code, did, keys) = match asked {
+        Asked::Poll => (
+            FailureCode::RemoteUnreachable,
+            "did not answer",
+            "the remote's `timeout`, or `poll` in `[deadlines]`",
+        ),
         Asked::Fetch => (
             FailureCode::RemoteTooSlow,
             "did not send its commits",
-            "fetch",
+            fetch,
         ),
         Asked::Lineage => (
             FailureCode::FetchFailed,
             "has a history that was not read",
-            "fetch",
+            fetch,
         ),
     };
     Failure::new(
         code,
         format!("{url} {did} within {seconds} s"),
         format!(
-            "Check the network between this host and the remote. If it is only slow, raise `{key}` in `[deadlines]`."
+            "Check the network between this host and the remote. If it is only slow, raise {keys}."
         ),
     )
 }
@@ -137,12 +146,15 @@ pub(super) fn credential_missing(address: &RemoteAddress, file: &Path) -> Failur
 }
 
 /// systemd could not read a credential's file.
-pub(super) fn credential_unreadable(address: &RemoteAddress) -> Failure {
+pub(super) fn credential_unreadable(address: &RemoteAddress, place: &Place) -> Failure {
     let url = address.shown_url();
     Failure::new(
         FailureCode::CredentialUnusable,
         format!("systemd cannot hand over what {url} is to be shown"),
-        "See `journalctl -u deploy-flake-fetcher.service`, and check the file that the remote's configuration names: at most 1 MiB, and readable by root.",
+        format!(
+            "See `journalctl -u {}`, and check the file that the remote's configuration names: at most 1 MiB, and readable by root.",
+            place.unit()
+        ),
     )
 }
 
@@ -298,6 +310,10 @@ mod tests {
         }
     }
 
+    fn place() -> Place {
+        Place::of(crate::model::offer::RemoteNumber(0), "origin")
+    }
+
     #[test]
     fn every_failure_has_its_code_a_hint_and_no_secret() {
         use FailureCode as Code;
@@ -338,7 +354,7 @@ mod tests {
             (failed(Problem::DiskFull), Code::DiskFull),
             (failed(Problem::Protocol), Code::FetchFailed),
         ] {
-            let failure = error.failure(&address());
+            let failure = error.failure(&address(), &place());
             assert_eq!(failure.code, code, "{error:?}");
             assert_eq!(failure.class, FailureClass::Transient, "{error:?}");
             assert!(failure.hint.ends_with('.'), "{failure:?}");
@@ -351,7 +367,7 @@ mod tests {
     fn a_remote_that_cannot_be_asked_is_told_with_the_innermost_cause() {
         let told = |words: &str| {
             let failed = LookError::Failed(Problem::Remote, words.to_owned());
-            failed.failure(&address()).message
+            failed.failure(&address(), &place()).message
         };
         let url = "https://example.org/r.git";
         assert_eq!(
@@ -364,7 +380,7 @@ mod tests {
     #[test]
     fn a_late_answer_names_the_key_that_gives_more_time() {
         let late = Broken::Late(Duration::from_secs(600));
-        let failure = LookError::Broken(Asked::Fetch, late).failure(&address());
+        let failure = LookError::Broken(Asked::Fetch, late).failure(&address(), &place());
         assert_eq!(
             failure.message,
             "https://example.org/r.git did not send its commits within 600 s"

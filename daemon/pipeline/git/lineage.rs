@@ -3,15 +3,23 @@
 //! In: a tip, and what it has to follow. Out: commits by the ids that were
 //! computed here. Must not: believe that they are all, or judge them.
 
-use tokio::net::UnixStream;
+use std::time::Duration;
 
-use super::Remote;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
 use super::conversation::Conversation;
 use super::look::{Asked, LookError};
-use crate::fetcher::wire::{Answer, Request};
+use super::{Remote, State};
+use crate::fetcher::wire::{Answer, Problem, Request};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::CommitId;
-use crate::trust::history::{COMMIT_LIMIT, History, NotAdded};
+use crate::trust::Untrusted;
+use crate::trust::history::{COMMIT_LIMIT, Demand, History, NotAdded, Question, Refused};
+
+/// How long a mirror is waited for that is just being fetched into: what it
+/// could show is asked for again with the next look.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Remote {
     /// Adds the commits that show whether the tip follows the base.
@@ -19,11 +27,95 @@ impl Remote {
     /// May be dropped at any time, as [`Remote::poll`].
     pub(in super::super) async fn lineage(
         &self,
-        mut history: History,
+        history: History,
         tip: &CommitId,
         base: Option<&CommitId>,
     ) -> Result<History, Failure> {
         let mut state = self.state.lock().await;
+        self.lineage_within(&mut state, history, tip, base).await
+    }
+
+    /// Whether the mirror shows that one commit descends from another. None: it
+    /// does not hold it, or cannot be asked now.
+    pub(in super::super) async fn shows_descent(
+        &self,
+        tip: &CommitId,
+        base: &CommitId,
+    ) -> Option<bool> {
+        let mut state = timeout(PATIENCE, self.state.lock()).await.ok()?;
+        if !self.holds_within(&mut state, tip).await? {
+            return None;
+        }
+        // It holds all that the tip descends from.
+        if !self.holds_within(&mut state, base).await? {
+            return Some(false);
+        }
+        let history = History::default();
+        let listed = self
+            .lineage_within(&mut state, history, tip, Some(base))
+            .await;
+        let question = Question {
+            tip,
+            floor: Some(base),
+            introduction: None,
+            demand: Demand::Nothing,
+        };
+        // Only the ancestry is asked for: nobody is asked who signed.
+        let judged = listed.ok()?.judge(question, |_| Err(Untrusted::Unsigned));
+        match judged {
+            Ok(_) => Some(true),
+            Err(Refused::Downgrade { .. } | Refused::Diverged { .. }) => Some(false),
+            Err(
+                Refused::Missing { .. }
+                | Refused::TooMuch { .. }
+                | Refused::NotIntroduced { .. }
+                | Refused::Untrusted { .. },
+            ) => None,
+        }
+    }
+
+    /// Whether the mirror holds the commit. None: it cannot be asked now.
+    pub(in super::super) async fn holds(&self, commit: &CommitId) -> Option<bool> {
+        let mut state = self.state.lock().await;
+        self.holds_within(&mut state, commit).await
+    }
+
+    /// A commit follows itself, and nothing is listed for it; one that is not
+    /// there fails, and the fetcher is as good as before.
+    async fn holds_within(&self, state: &mut State, commit: &CommitId) -> Option<bool> {
+        let conversation = match state.conversation.take() {
+            Some(kept) => kept,
+            None => self.start().await.ok()?,
+        };
+        let request = Request::Lineage {
+            tip: commit.clone(),
+            base: Some(commit.clone()),
+            first: 0,
+        };
+        let reply = conversation.ask(&request, self.fetch_deadline).await.ok()?;
+        let holds = match reply.answer {
+            Answer::Lineage { .. } => true,
+            Answer::Failed {
+                problem: Problem::Incomplete,
+                ..
+            } => false,
+            // It is in doubt, and not kept.
+            Answer::Failed { .. }
+            | Answer::Head { .. }
+            | Answer::BranchMissing
+            | Answer::Fetched { .. } => return None,
+        };
+        state.conversation = Some(reply.conversation);
+        Some(holds)
+    }
+
+    async fn lineage_within(
+        &self,
+        state: &mut State,
+        mut history: History,
+        tip: &CommitId,
+        base: Option<&CommitId>,
+    ) -> Result<History, Failure> {
         let mut conversation = match state.conversation.take() {
             Some(kept) => kept,
             None => self.start().await?,

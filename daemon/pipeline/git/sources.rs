@@ -53,6 +53,11 @@ pub(super) async fn look(credentials: &[Credential]) -> Vec<Trace> {
     traces
 }
 
+/// Whether systemd may find it: it is there, or this daemon may not look.
+pub(in super::super) async fn is_there(credential: &Credential) -> bool {
+    missing(&look(std::slice::from_ref(credential)).await).is_none()
+}
+
 /// The first that is not there.
 pub(super) fn missing(traces: &[Trace]) -> Option<&PathBuf> {
     traces.iter().find_map(|trace| match trace {

@@ -11,8 +11,8 @@ use tracing::{error, info, warn};
 use super::{
     ALLOW_ASKED, CONFIGURATION_PROBLEM, DAEMON_GIVES_WAY, DAEMON_READY, DAEMON_REPLACED,
     DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS, REMOTE_REACHABLE,
-    REPORTS_LOST, RESUMED, RETRY_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED,
-    SHUTDOWN_NOT_INHIBITED, failures, milliseconds,
+    REMOTE_REPLACED, REMOTES_DIVERGE, REPORTS_LOST, RESUMED, RETRY_ASKED, SHUTDOWN_ALLOWED,
+    SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, failures, milliseconds,
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
@@ -20,14 +20,18 @@ use crate::model::policy::Guard;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::system::{Configuration, Observed, Toplevel};
 
-/// The daemon is ready and follows a branch.
-pub fn daemon_ready(configuration: &Configuration, url: &str, branch: &Branch) {
+/// The daemon is ready and follows branches: name, URL and branch of each
+/// remote. The fields are those of the first; the names are all.
+pub fn daemon_ready(configuration: &Configuration, remotes: &[(&str, &str, &Branch)]) {
+    let names: Vec<&str> = remotes.iter().map(|(name, _, _)| *name).collect();
+    let first = remotes.first();
     info!(
         message_id = DAEMON_READY,
         df_version = env!("CARGO_PKG_VERSION"),
         df_configuration = %configuration,
-        df_url = url,
-        df_branch = %branch,
+        df_remotes = names.join(" "),
+        df_url = first.map(|(_, url, _)| *url),
+        df_branch = first.map(|(_, _, branch)| tracing::field::display(branch)),
         "the daemon is ready"
     );
 }
@@ -166,14 +170,15 @@ pub fn drift_corrected(toplevel: &Toplevel) {
     );
 }
 
-/// The remote could not be asked, for the first time since it could.
-pub fn remote_unreachable(url: &str, failure: &Failure) {
+/// A remote could not be asked, for the first time since it could.
+pub fn remote_unreachable(remote: &str, url: &str, failure: &Failure) {
     let Entry {
         message_id,
         message,
     } = failures::entry(failure.code);
     warn!(
         message_id,
+        df_remote = remote,
         df_url = url,
         df_failure = failure.code.as_str(),
         df_class = failure.class.as_str(),
@@ -183,14 +188,15 @@ pub fn remote_unreachable(url: &str, failure: &Failure) {
     );
 }
 
-/// What the remote offers is not followed.
-pub fn offer_refused(url: &str, failure: &Failure) {
+/// What a remote offers is not followed, and neither is anything else.
+pub fn offer_refused(remote: &str, url: &str, failure: &Failure) {
     let Entry {
         message_id,
         message,
     } = failures::entry(failure.code);
     error!(
         message_id,
+        df_remote = remote,
         df_url = url,
         df_failure = failure.code.as_str(),
         df_class = failure.class.as_str(),
@@ -201,13 +207,57 @@ pub fn offer_refused(url: &str, failure: &Failure) {
     );
 }
 
-/// The remote answers again.
-pub fn remote_reachable(url: &str, unreachable_for: Duration) {
+/// What a remote offers is not followed, and another remote is.
+pub fn offer_left_aside(remote: &str, url: &str, failure: &Failure) {
+    let Entry {
+        message_id,
+        message,
+    } = failures::entry(failure.code);
+    warn!(
+        message_id,
+        df_remote = remote,
+        df_url = url,
+        df_failure = failure.code.as_str(),
+        df_class = failure.class.as_str(),
+        df_message = failure.message,
+        df_detail = failure.detail,
+        df_hint = failure.hint,
+        "{message}"
+    );
+}
+
+/// A remote answers again.
+pub fn remote_reachable(remote: &str, url: &str, unreachable_for: Duration) {
     info!(
         message_id = REMOTE_REACHABLE,
+        df_remote = remote,
         df_url = url,
         df_duration_ms = milliseconds(unreachable_for),
         "the remote answers again"
+    );
+}
+
+/// The remote that was followed offers nothing any more, and another one does.
+pub fn remote_replaced(before: &str, remote: &str, url: &str, commit: &CommitId) {
+    info!(
+        message_id = REMOTE_REPLACED,
+        df_remote = remote,
+        df_remote_before = before,
+        df_url = url,
+        df_commit = %commit,
+        "another remote is followed now"
+    );
+}
+
+/// Two remotes offer commits of which neither descends from the other.
+pub fn remotes_diverge(followed: &str, ours: &CommitId, other: &str, theirs: &CommitId) {
+    warn!(
+        message_id = REMOTES_DIVERGE,
+        df_remote = followed,
+        df_commit = %ours,
+        df_other_remote = other,
+        df_other_commit = %theirs,
+        "two remotes diverge, the first of the list is followed"
     );
 }
 

@@ -27,6 +27,23 @@ pub(crate) fn commit() -> CommitId {
         .expect("it is a commit id")
 }
 
+/// The one remote.
+pub(crate) fn remote() -> Remote {
+    Remote {
+        name: "origin".to_owned(),
+        url: "https://example.org/hosts.git".to_owned(),
+        branch: "main".to_owned().try_into().expect("it is a branch"),
+        head: Some(commit()),
+        last_answer_at: Some(noon()),
+        last_error: Some(RemoteError {
+            code: FailureCode::RemoteUnreachable,
+            message: "example.org did not answer".to_owned(),
+        }),
+        next_look_at: Some(noon()),
+        place: PlaceName::Silent,
+    }
+}
+
 /// The snapshot.
 pub(crate) fn full() -> Snapshot {
     let id = DeploymentId("00c0ffee00c0ffee".to_owned());
@@ -43,18 +60,8 @@ pub(crate) fn full() -> Snapshot {
             configuration: "web1".to_owned(),
             boot_id: BootId("3e4a8b52-3b1f-4f0e-9d0e-6f1d0c1b2a39".to_owned()),
         },
-        remote: Remote {
-            name: "origin".to_owned(),
-            url: "https://example.org/hosts.git".to_owned(),
-            branch: "main".to_owned().try_into().expect("it is a branch"),
-            head: Some(commit()),
-            last_answer_at: Some(noon()),
-            last_error: Some(RemoteError {
-                code: FailureCode::RemoteUnreachable,
-                message: "example.org did not answer".to_owned(),
-            }),
-            next_look_at: Some(noon()),
-        },
+        remote: remote(),
+        remotes: vec![remote()],
         looks: Looks {
             started: 5,
             finished: 5,

@@ -35,12 +35,19 @@ fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
     let path = directory.path().join("status.json");
     fs::write(&path, include_str!("schema-1.json")).expect("it is written");
     let (snapshot, _) = read(&path).expect("it is read");
+    let remote = Remote {
+        place: PlaceName::Unknown,
+        ..full().remote
+    };
     let expected = Snapshot {
         schema: 1,
+        remote: remote.clone(),
+        remotes: Vec::new(),
         quarantine: Vec::new(),
         ..full()
     };
     assert_eq!(snapshot, expected);
+    assert_eq!(snapshot.all_remotes(), [remote]);
 }
 
 #[test]

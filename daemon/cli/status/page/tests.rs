@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::snapshot::example::full;
-use crate::store::snapshot::{ConditionState, OutcomeName};
+use crate::store::snapshot::{ConditionState, OutcomeName, PlaceName, RemoteError};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("it is a time")
@@ -13,6 +13,8 @@ fn converged() -> Snapshot {
     snapshot.remote.last_error = None;
     snapshot.remote.next_look_at = Some(at("2026-11-22T12:12:40Z"));
     snapshot.remote.last_answer_at = Some(at("2026-11-22T12:11:40Z"));
+    snapshot.remote.place = PlaceName::Followed;
+    snapshot.remotes = vec![snapshot.remote.clone()];
     snapshot.phase.deployment = None;
     snapshot.condition.remedy = None;
     snapshot.quarantine.clear();
@@ -48,6 +50,40 @@ web1: converged
 }
 
 #[test]
+fn several_remotes_are_told_each_and_one_that_is_dead_is_a_warning() {
+    let mut snapshot = converged();
+    let mut mirror = snapshot.remote.clone();
+    mirror.name = "mirror".to_owned();
+    mirror.url = "ssh://git@example.net/hosts.git".to_owned();
+    mirror.place = PlaceName::Silent;
+    mirror.last_answer_at = None;
+    mirror.head = None;
+    mirror.last_error = Some(RemoteError {
+        code: crate::model::failure::FailureCode::RemoteUnreachable,
+        message: "ssh://git@example.net/hosts.git did not answer within 30 s".to_owned(),
+    });
+    snapshot.remotes.push(mirror);
+    let text = render(&snapshot, Life::Running, now());
+    assert!(text.starts_with("web1: converged\n"), "{text}");
+    let told = "
+  remote     origin, 0123456789ab: followed; answered 20 seconds ago, asked
+             again in 40 seconds
+             main of https://example.org/hosts.git
+  remote     mirror, no commit: offers nothing; never answered yet, asked again
+             in 40 seconds
+             main of ssh://git@example.net/hosts.git
+             ssh://git@example.net/hosts.git did not answer within 30 s
+  warning    mirror offers nothing now; the host follows origin.
+";
+    assert!(text.contains(told), "{text}");
+    snapshot.remotes[1].next_look_at = Some(at("2026-11-22T12:00:00Z"));
+    assert!(
+        is_overdue(&snapshot, now()),
+        "one that nobody asks is one too many"
+    );
+}
+
+#[test]
 fn a_refusal_says_why_and_what_to_do() {
     let mut snapshot = full();
     snapshot.condition.state = ConditionState::Refused;
@@ -55,7 +91,7 @@ fn a_refusal_says_why_and_what_to_do() {
                                   refused: the flake does not evaluate."
         .to_owned();
     snapshot.condition.remedy = Some("Correct the flake.".to_owned());
-    snapshot.remote.next_look_at = Some(now());
+    snapshot.remotes[0].next_look_at = Some(now());
     assert_eq!(
         render(&snapshot, Life::Running, now()),
         "\
@@ -159,7 +195,7 @@ fn a_deployment_or_a_long_fetch_is_not_overdue() {
     assert!(is_overdue(&fetching, at("2026-11-22T12:30:00Z")));
     assert!(is_overdue(&converged(), later));
     let mut first = converged();
-    first.remote.next_look_at = None;
+    first.remotes[0].next_look_at = None;
     assert!(!is_overdue(&first, later));
 }
 

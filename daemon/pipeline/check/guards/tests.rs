@@ -88,11 +88,46 @@ fn judge(root: &TempDir, guards: &Guards, lacking: &[Guard]) -> Option<Failure> 
         root: root.path(),
         running: Some(&toplevel(OLD)),
         wanted: &toplevel(NEW),
-        remote: &remote(),
+        remotes: &[remote()],
         guards,
         lacking: &lacking.iter().copied().collect(),
     })
     .err()
+}
+
+#[test]
+fn one_of_several_remotes_has_to_stay() {
+    const TWO: &str = "[[remote]]\nurl = \"https://example.org/hosts.git\"\n\
+                       [[remote]]\nname = \"b\"\nurl = \"https://example.org/other.git\"\n";
+    const THIRD: &str = "[[remote]]\nurl = \"https://example.org/third.git\"\n";
+    let other = RemoteAddress {
+        name: "b".to_owned(),
+        url: "https://example.org/other.git".to_owned(),
+        ..remote()
+    };
+    for (old, new, lacks) in [
+        (TWO, TWO, false),
+        (TWO, OURS, false),
+        (TWO, OTHER_URL, false),
+        (TWO, THIRD, true),
+        // The way from one to another without an exception.
+        (OURS, TWO, false),
+        // The daemon follows both; the running system names one of them.
+        (OURS, OTHER_URL, true),
+    ] {
+        let root = host(made(old, &[DAEMON]), made(new, &[DAEMON]));
+        let refused = guard(Guarding {
+            root: root.path(),
+            running: Some(&toplevel(OLD)),
+            wanted: &toplevel(NEW),
+            remotes: &[remote(), other.clone()],
+            guards: &Guards::default(),
+            lacking: &BTreeSet::new(),
+        });
+        let code = refused.as_ref().err().map(|failure| failure.code);
+        let expected = lacks.then_some(FailureCode::RemoteMissing);
+        assert_eq!(code, expected, "{old} to {new}: {refused:?}");
+    }
 }
 
 #[test]
@@ -226,7 +261,7 @@ fn without_a_running_system_nothing_is_demanded() {
         root: root.path(),
         running: None,
         wanted: &toplevel(NEW),
-        remote: &remote(),
+        remotes: &[remote()],
         guards: &Guards::default(),
         lacking: &BTreeSet::new(),
     });
