@@ -43,6 +43,7 @@ mod enduring_commit;
 mod enduring_full_disks;
 mod enduring_lost_ledgers;
 mod following;
+mod following_several;
 mod trusting;
 mod withstanding;
 mod withstanding_histories;
