@@ -79,6 +79,7 @@ impl Config {
         let text = format!(
             "{:?}",
             (
+                self.policy.mode,
                 &self.deadlines,
                 &self.health,
                 &self.guards,

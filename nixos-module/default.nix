@@ -132,6 +132,26 @@ let
           for each of them.
         '';
       };
+      mode = lib.mkOption {
+        type = lib.types.enum [
+          "switch"
+          "boot"
+          "test"
+        ];
+        default = "switch";
+        description = ''
+          How a commit of the branch is brought to this host.
+
+          Effect: `switch` tests its system and, if the host stays healthy,
+          makes it the boot entry; `boot` only makes it the boot entry, and the
+          host arrives with its next reboot; `test` only tests it, and a reboot
+          leads back.
+
+          Risk: with `boot`, the next boot starts a system that was never tested
+          on this host. With `test`, a host that was rebooted does not run the
+          commit before the branch moves.
+        '';
+      };
       drift = lib.mkOption {
         type = lib.types.enum [
           "report"

@@ -24,7 +24,7 @@ use self::values::{choice, refusal};
 use super::Config;
 use super::mistakes::{Collector, Mistakes, Refusal, Warning};
 use super::section::{Section, quoted};
-use crate::model::policy::{BootLoader, OnDrift, OnFailedRollback, OnRebootRequired, Policy};
+use crate::model::policy::{BootLoader, Mode, OnDrift, OnFailedRollback, OnRebootRequired, Policy};
 use crate::model::system::Configuration;
 
 /// Reads the whole file.
@@ -84,7 +84,7 @@ fn belongs(key: &str) -> Option<String> {
 
 fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
     let configuration = configuration(&mut top, collector);
-    mode(&mut top, collector);
+    let mode = mode(&mut top, collector);
     let on_drift = on_drift(&mut top, collector);
     let on_reboot_required = on_reboot_required(&mut top, collector);
     let boot_loader = boot_loader(&mut top, collector);
@@ -104,6 +104,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
         configuration,
         policy: Policy {
             poll_interval,
+            mode,
             on_drift,
             on_reboot_required,
         },
@@ -138,10 +139,14 @@ fn configuration(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Option
     }
 }
 
-/// There is one mode so far; the key is there so that a file can say so.
-fn mode(top: &mut Section<'_>, collector: &mut Collector<'_>) {
+fn mode(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Mode {
     let found = top.string("mode", "switch", collector);
-    choice(found, &[("switch", ())], (), collector);
+    let choices = [
+        ("switch", Mode::Switch),
+        ("boot", Mode::Boot),
+        ("test", Mode::Test),
+    ];
+    choice(found, &choices, Mode::default(), collector)
 }
 
 fn on_drift(top: &mut Section<'_>, collector: &mut Collector<'_>) -> OnDrift {

@@ -4,7 +4,7 @@ use super::*;
 use std::collections::BTreeSet;
 
 use crate::fetcher::wire::TokenAs;
-use crate::model::policy::{Guard, OnDrift, OnRebootRequired, OnUnhealthy, UserProbe};
+use crate::model::policy::{Guard, Mode, OnDrift, OnRebootRequired, OnUnhealthy, UserProbe};
 
 const FILE: &str = "config.toml";
 
@@ -29,6 +29,7 @@ fn one_remote_with_a_url_is_enough() {
     );
     assert_eq!(config.remotes[0].address.branch.as_str(), "main");
     assert_eq!(config.policy.poll_interval, Duration::from_secs(60));
+    assert_eq!(config.policy.mode, Mode::Switch);
     assert_eq!(config.policy.on_drift, OnDrift::Report);
     assert_eq!(config.policy.on_reboot_required, OnRebootRequired::Refuse);
     assert_eq!(config.boot_loader, BootLoader::Auto);
@@ -77,7 +78,7 @@ fn every_key_is_read() {
     let config = accepted(
         r#"
         configuration = "web1"
-        mode = "switch"
+        mode = "test"
         drift = "correct"
         on_reboot_required = "boot"
         on_failed_rollback = "stay"
@@ -137,6 +138,7 @@ fn every_key_is_read() {
     );
     assert_eq!(config.remotes[0].address.branch.as_str(), "release/24.11");
     assert_eq!(config.remotes[0].poll_interval, Duration::from_secs(5400));
+    assert_eq!(config.policy.mode, Mode::Test);
     assert_eq!(config.policy.on_drift, OnDrift::Correct);
     assert_eq!(config.policy.on_reboot_required, OnRebootRequired::Boot);
     assert_eq!(config.boot_loader, BootLoader::SystemdBoot);
@@ -194,7 +196,7 @@ fn every_key_is_read() {
 #[test]
 fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
     let text = "drfit = \"report\"\n\
-                mode = \"boot\"\n\
+                mode = \"swich\"\n\
                 [[remote]]\n\
                 url = \"https://user:secret@example.org/a.git\"\n\
                 poll_interval = 60\n\
@@ -210,8 +212,8 @@ probe, deadlines, fetch, trust
   found:    \"drfit\"
   to do:    Write drift, if that is what was meant.
 config.toml:2:8: mode: not one of the choices
-  expected: one of \"switch\"
-  found:    \"boot\"
+  expected: one of \"switch\", \"boot\", \"test\"
+  found:    \"swich\"
   to do:    Write \"switch\", if that is what was meant.
 config.toml:4:7: remote.url: has a user name, password or token in it, which every user of \
 the host could read

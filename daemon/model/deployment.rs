@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use super::policy::{Guard, Settings};
+use super::policy::{Guard, Mode, Settings};
 use super::revision::Candidate;
 use super::system::{BootId, Derivation, Observed, Toplevel};
 use super::time::Now;
@@ -37,6 +37,8 @@ pub enum Cause {
     Retry,
     /// An operator said `retry`.
     Operator,
+    /// The commit was brought to the host in another mode.
+    Mode,
 }
 
 impl Cause {
@@ -47,6 +49,7 @@ impl Cause {
             Self::Drift => "drift",
             Self::Retry => "retry",
             Self::Operator => "operator",
+            Self::Mode => "mode",
         }
     }
 }
@@ -60,6 +63,10 @@ pub struct Deployment {
     pub candidate: Candidate,
     /// Why.
     pub cause: Cause,
+    /// The mode that it was started in, and ends in, whatever the new system's
+    /// configuration says; older ledgers know one.
+    #[serde(default)]
+    pub mode: Mode,
     /// The settings that it was started with; unknown in older ledgers.
     #[serde(default)]
     pub settings: Settings,
@@ -78,6 +85,22 @@ pub struct Deployment {
     /// What the new system may lack, said by an operator for this commit.
     #[serde(default)]
     pub allowed: BTreeSet<Guard>,
+}
+
+impl Deployment {
+    /// What it makes of the host.
+    pub fn aim(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether the host is what it was to become.
+    pub fn is_reached(&self, toplevel: &Toplevel, observed: &Observed) -> bool {
+        match self.aim() {
+            Mode::Switch | Mode::Boot => observed.is_all(toplevel),
+            // Profile and default entry are as they were, whatever that was.
+            Mode::Test => observed.running.as_ref() == Some(toplevel),
+        }
+    }
 }
 
 /// The system that a candidate asks for: evaluated and built.
@@ -107,7 +130,8 @@ pub struct Resolved {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Running system, profile and default entry are the candidate's.
+    /// Running system, profile and default entry are the candidate's, as far as
+    /// the mode asks for them.
     Deployed,
     /// They already were; nothing was activated.
     Unchanged,

@@ -161,6 +161,8 @@ failure_codes! {
     SwitchInhibited = "switch-inhibited", Deterministic;
     /// `switch-to-configuration` says that the system needs a reboot.
     RebootRequired = "reboot-required", Deterministic;
+    /// The boot entry is written, and mode `boot` leaves the rest to a reboot.
+    WaitsForReboot = "waits-for-reboot", Deterministic;
     /// Somebody else is switching.
     LockHeld = "lock-held", Transient;
     /// `test` ended before it touched anything.
@@ -197,6 +199,8 @@ failure_codes! {
     ReadBackMismatch = "read-back-mismatch", Transient;
     /// The host went down in the middle of it, more than once.
     Interrupted = "interrupted", Deterministic;
+    /// A reboot took away what was only tested.
+    TestEnded = "test-ended", Deterministic;
     /// A step could not be started or watched.
     StepFailed = "step-failed", Transient;
 }

@@ -12,6 +12,19 @@ use serde::{Deserialize, Serialize};
 
 use super::revision::CommitId;
 
+/// How main's systems are brought to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// `test`, the confirm window, then profile and boot entry.
+    #[default]
+    Switch,
+    /// Profile and boot entry; the host arrives with its next reboot.
+    Boot,
+    /// `test` and the confirm window; a reboot leads back.
+    Test,
+}
+
 /// What to do when the host, at rest, is not what it was brought to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -245,6 +258,8 @@ pub struct Health {
 pub struct Policy {
     /// The mean time between two looks at the remote that is asked most often.
     pub poll_interval: Duration,
+    /// How main's systems are brought to the host.
+    pub mode: Mode,
     /// At drift.
     pub on_drift: OnDrift,
     /// At a system that needs a reboot.

@@ -9,7 +9,7 @@ use super::state::Context;
 use crate::model::deployment::{Cause, Deployment, DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
-use crate::model::policy::{OnDrift, OnRebootRequired, Policy, Settings};
+use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Settings};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::system::{
     BootId, DefaultEntry, Derivation, Generation, Observed, ProfileEntry, StorePath, Toplevel,
@@ -73,6 +73,7 @@ pub(super) fn boot(index: u64) -> BootId {
 pub(super) fn policy() -> Policy {
     Policy {
         poll_interval: Duration::from_secs(60),
+        mode: Mode::Switch,
         on_drift: OnDrift::Report,
         on_reboot_required: OnRebootRequired::Refuse,
     }
@@ -105,6 +106,7 @@ pub(super) fn deployment(index: u8) -> Deployment {
         id: DeploymentId("deployment".to_owned()),
         candidate: Candidate::Commit(commit(index)),
         cause: Cause::NewCommit,
+        mode: Mode::Switch,
         settings: Settings::default(),
         before: observed(0),
         started: now(0),
@@ -135,12 +137,13 @@ pub(super) fn activation(index: u8) -> Activation {
 
 /// The permission of a confirmed system.
 pub(super) fn confirmed() -> BootPermission {
-    BootPermission::Confirmed(Confirmed::seen_healthy())
+    let proof = Confirmed::seen_healthy(&deployment(1));
+    BootPermission::Confirmed(proof.expect("the mode is switch"))
 }
 
 /// The permission of a system that could not be tested.
 pub(super) fn untested() -> BootPermission {
     let reason = failure(FailureCode::SwitchInhibited);
-    let proof = BootWithoutTest::by_policy(OnRebootRequired::Boot, reason);
+    let proof = BootWithoutTest::by_policy(&deployment(1), OnRebootRequired::Boot, reason);
     BootPermission::BootWithoutTest(proof.expect("the policy allows it"))
 }

@@ -6,8 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::failure::Failure;
-use crate::model::policy::OnRebootRequired;
+use crate::model::deployment::Deployment;
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::policy::{Mode, OnRebootRequired};
 
 /// The system ran, and was seen healthy through the whole confirm window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,25 +16,43 @@ pub struct Confirmed(());
 
 impl Confirmed {
     /// Made where a system that was seen healthy is claimed before the guardian
-    /// acts, and nowhere else.
-    pub(super) fn seen_healthy() -> Self {
-        Self(())
+    /// acts, and nowhere else. None: it was only to be tested.
+    pub(super) fn seen_healthy(deployment: &Deployment) -> Option<Self> {
+        match deployment.aim() {
+            Mode::Switch => Some(Self(())),
+            Mode::Boot | Mode::Test => None,
+        }
     }
 }
 
-/// The operator's policy says to write the entry of a system that cannot be
-/// tested without a reboot.
+/// The operator says to write the entry of a system that was not tested: of
+/// one that cannot be without a reboot, or of all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootWithoutTest {
     reason: Failure,
 }
 
 impl BootWithoutTest {
-    /// Asks the policy; `Err` gives the reason back where policy refuses.
-    pub(super) fn by_policy(policy: OnRebootRequired, reason: Failure) -> Result<Self, Failure> {
-        match policy {
-            OnRebootRequired::Boot => Ok(Self { reason }),
-            OnRebootRequired::Refuse => Err(reason),
+    /// Asks the policy for a system that needs a reboot; `Err` gives the reason
+    /// back where policy refuses, or it was only to be tested.
+    pub(super) fn by_policy(
+        deployment: &Deployment,
+        policy: OnRebootRequired,
+        reason: Failure,
+    ) -> Result<Self, Failure> {
+        match (deployment.aim(), policy) {
+            (Mode::Switch | Mode::Boot, OnRebootRequired::Boot) => Ok(Self { reason }),
+            (Mode::Switch | Mode::Boot, OnRebootRequired::Refuse) | (Mode::Test, _) => Err(reason),
+        }
+    }
+
+    /// Asks the mode. None: it is to be tested first, or only.
+    pub(super) fn by_mode(deployment: &Deployment) -> Option<Self> {
+        match deployment.aim() {
+            Mode::Boot => Some(Self {
+                reason: waits_for_reboot(),
+            }),
+            Mode::Switch | Mode::Test => None,
         }
     }
 
@@ -43,12 +62,20 @@ impl BootWithoutTest {
     }
 }
 
+fn waits_for_reboot() -> Failure {
+    Failure::new(
+        FailureCode::WaitsForReboot,
+        "its boot entry is written, and mode = \"boot\" activates nothing before the next reboot",
+        "Reboot the host when it suits.",
+    )
+}
+
 /// Why profile and boot entry may be written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootPermission {
     /// It was tested and confirmed.
     Confirmed(Confirmed),
-    /// Policy says so explicitly.
+    /// Policy or mode say so explicitly.
     BootWithoutTest(BootWithoutTest),
 }

@@ -4,7 +4,7 @@
 //! happened. Histories are cut anywhere: the daemon restarts from what was
 //! saved last, or the whole host reboots into its default entry.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ use super::step::step;
 use crate::model::deployment::{DeploymentId, Outcome, System};
 use crate::model::failure::FailureCode;
 use crate::model::health::{Baseline, Reachability};
-use crate::model::policy::{OnDrift, OnRebootRequired, Policy, Settings};
+use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Settings};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict, WantedBy};
 use crate::model::stage::{
@@ -65,6 +65,16 @@ enum Action {
         /// Whether it has to reboot.
         reboots: bool,
     },
+    /// A daemon with another configuration takes over.
+    SetMode(Mode),
+}
+
+fn modes() -> impl Strategy<Value = Mode> {
+    prop_oneof![
+        3 => Just(Mode::Switch),
+        1 => Just(Mode::Boot),
+        1 => Just(Mode::Test),
+    ]
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -77,6 +87,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<bool>().prop_map(|done| Action::PowerCut { done }),
         1 => (1_u8..6).prop_map(Action::ManualSwitch),
         1 => any::<bool>().prop_map(|reboots| Action::GuardianFires { reboots }),
+        1 => modes().prop_map(Action::SetMode),
     ]
 }
 
@@ -101,13 +112,16 @@ struct World {
     pending: Option<DeploymentId>,
     /// What was activated and failed.
     led_back: HashSet<Toplevel>,
+    /// The mode that was in force when each deployment began.
+    began_in: HashMap<DeploymentId, Mode>,
 }
 
 impl World {
-    fn new(on_drift: OnDrift, on_reboot_required: OnRebootRequired) -> Self {
+    fn new((mode, on_drift, on_reboot_required): (Mode, OnDrift, OnRebootRequired)) -> Self {
         Self {
             state: State::default(),
             policy: Policy {
+                mode,
                 on_drift,
                 on_reboot_required,
                 ..policy()
@@ -124,6 +138,7 @@ impl World {
             record: None,
             pending: None,
             led_back: HashSet::new(),
+            began_in: HashMap::new(),
         }
     }
 
@@ -151,6 +166,10 @@ impl World {
             }
             Action::ManualSwitch(index) => self.observed.running = Some(toplevel(*index)),
             Action::GuardianFires { reboots } => self.guardian_fires(*reboots),
+            Action::SetMode(mode) => {
+                self.policy.mode = *mode;
+                self.restart();
+            }
         }
     }
 
@@ -254,6 +273,10 @@ impl World {
 
     fn take(&mut self, next: Step) {
         self.state = next.state;
+        if let Some(deployment) = self.state.phase.deployment() {
+            let id = deployment.id.clone();
+            self.began_in.entry(id).or_insert(self.policy.mode);
+        }
         self.learn();
         for effect in next.effects {
             match effect {
@@ -294,6 +317,8 @@ impl World {
             return;
         };
         match &last.outcome {
+            // The reboot says nothing about it.
+            Outcome::RolledBackByReboot(failure) if failure.code == FailureCode::TestEnded => {}
             Outcome::RolledBack(_)
             | Outcome::RolledBackByReboot(_)
             | Outcome::RollbackFailed(_) => {
@@ -360,16 +385,20 @@ impl World {
             "{} failed before and is activated again",
             system.toplevel
         );
+        assert_ne!(self.began_in[id], Mode::Boot, "{id} is activated");
     }
 
     fn check_permission(&self, id: &DeploymentId, permission: &BootPermission) {
+        let mode = self.began_in[id];
+        assert_ne!(mode, Mode::Test, "{id} was only to be tested");
         match permission {
             BootPermission::Confirmed(_) => assert!(
                 self.tested.contains(&id.0) && self.confirmed.contains(&id.0),
                 "boot entry of {id} without a test and a confirmation"
             ),
             BootPermission::BootWithoutTest(_) => {
-                assert_eq!(self.policy.on_reboot_required, OnRebootRequired::Boot);
+                let is_policy = self.policy.on_reboot_required == OnRebootRequired::Boot;
+                assert!(is_policy || mode == Mode::Boot);
             }
         }
     }
@@ -586,8 +615,9 @@ impl World {
     }
 }
 
-fn policies() -> impl Strategy<Value = (OnDrift, OnRebootRequired)> {
+fn policies() -> impl Strategy<Value = (Mode, OnDrift, OnRebootRequired)> {
     (
+        modes(),
         prop_oneof![Just(OnDrift::Report), Just(OnDrift::Correct)],
         prop_oneof![Just(OnRebootRequired::Refuse), Just(OnRebootRequired::Boot)],
     )
@@ -598,10 +628,10 @@ proptest! {
 
     #[test]
     fn no_history_breaks_a_promise(
-        (on_drift, on_reboot) in policies(),
+        policies in policies(),
         history in proptest::collection::vec(action(), 1..120),
     ) {
-        let mut world = World::new(on_drift, on_reboot);
+        let mut world = World::new(policies);
         for action in &history {
             world.act(action);
         }
@@ -610,10 +640,11 @@ proptest! {
 
     #[test]
     fn a_good_commit_always_arrives_whatever_came_before(
-        (on_drift, on_reboot) in policies(),
+        policies in policies(),
+        mode in modes(),
         history in proptest::collection::vec(action(), 1..60),
     ) {
-        let mut world = World::new(on_drift, on_reboot);
+        let mut world = World::new(policies);
         for action in &history {
             world.act(action);
         }
@@ -621,13 +652,34 @@ proptest! {
         // One that could not be started acts at its deadline, and not before.
         world.guardian_fires(false);
         world.settle();
+        world.act(&Action::SetMode(mode));
+        let before = world.observed.clone();
         world.look(Some(commit(9)));
         world.settle();
+        match mode {
+            Mode::Switch => {}
+            Mode::Boot => {
+                prop_assert_eq!(&world.observed.running, &before.running);
+                world.reboot();
+                world.look(Some(commit(9)));
+            }
+            Mode::Test => {
+                prop_assert_eq!(&world.observed.profile, &before.profile);
+                prop_assert_eq!(&world.observed.default_entry, &before.default_entry);
+            }
+        }
         let last = world.state.last.clone().expect("a deployment came to its end");
         prop_assert_eq!(last.outcome, Outcome::Deployed);
-        prop_assert!(world.observed.is_all(&toplevel(9)));
+        prop_assert_eq!(&world.observed.running, &Some(toplevel(9)));
+        prop_assert!(mode == Mode::Test || world.observed.is_all(&toplevel(9)));
         let rested = world.state.clone();
         world.look(Some(commit(9)));
-        prop_assert_eq!(world.state, rested, "a second look was no no-op");
+        prop_assert_eq!(&world.state, &rested, "a second look was no no-op");
+        if mode == Mode::Test {
+            world.reboot();
+            world.look(Some(commit(9)));
+            prop_assert_eq!(&world.state.phase, &Phase::Resting);
+            prop_assert_eq!(&world.observed.default_entry, &before.default_entry);
+        }
     }
 }

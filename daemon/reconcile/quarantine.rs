@@ -82,6 +82,10 @@ impl Quarantine {
     ) {
         let (failure, refused_under) = match outcome {
             Outcome::Deployed | Outcome::Unchanged => return self.lift(toplevel),
+            // Nobody says that it failed.
+            Outcome::RolledBackByReboot(failure) if failure.code == FailureCode::TestEnded => {
+                return;
+            }
             Outcome::RolledBack(failure)
             | Outcome::RolledBackByReboot(failure)
             | Outcome::RollbackFailed(failure) => (failure, None),

@@ -12,11 +12,13 @@ use super::effect::Effect;
 use super::permission::BootPermission;
 use super::phase::{Activation, AfterDisarm, AfterRestore, Phase, Reboot};
 use super::quarantine::Quarantined;
+use super::select;
 use super::state::{Context, State, Step};
 use super::step::{end, finish, guardian_fired};
 use crate::model::deployment::{Deployment, Finished, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
+use crate::model::policy::Mode;
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict};
 use crate::model::system::{DefaultEntry, Observed, ProfileEntry};
 
@@ -60,6 +62,11 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
         state = after_reboot(state, phase, world, context);
     } else if world.verdict == Some(Verdict::RollBack) {
         state.phase = obeying(state.phase);
+    }
+    if state.phase == Phase::Resting
+        && let Some(last) = &mut state.last
+    {
+        end_test(last, world, context);
     }
     if let Phase::RollingBack { reboot, .. } = state.phase
         && reboot == Reboot::LeadsAstray
@@ -185,6 +192,25 @@ fn adopt(state: &mut State, record: &RollbackRecord, observed: &Observed) {
     last.outcome = outcome;
 }
 
+/// A reboot takes away what was only tested, and that is no drift.
+fn end_test(last: &mut Finished, world: &World, context: &Context<'_>) {
+    let is_tested = matches!(last.outcome, Outcome::Deployed | Outcome::Unchanged)
+        && last.deployment.aim() == Mode::Test;
+    let is_gone = select::drift(last, &world.observed).is_some();
+    if is_tested && is_gone && last.deployment.boot_id != context.boot_id {
+        last.outcome = Outcome::RolledBackByReboot(test_ended());
+        last.finished = context.now;
+    }
+}
+
+fn test_ended() -> Failure {
+    Failure::new(
+        FailureCode::TestEnded,
+        "it was only tested, and a reboot led back to the system of the boot entry",
+        "Push a commit, or run `deploy-flake retry` to have it tested again.",
+    )
+}
+
 fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context<'_>) -> State {
     let observed = &world.observed;
     let here = |mut deployment: Deployment| {
@@ -248,6 +274,9 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
                     state
                 }
                 Some(why) => led_back(state, activation, guardian_fired().with_more(&why), context),
+                None if activation.deployment.aim() == Mode::Test => {
+                    led_back(state, activation, test_ended(), context)
+                }
                 None => {
                     let Activation {
                         deployment, system, ..
@@ -277,6 +306,12 @@ fn after_reboot(mut state: State, phase: Phase, world: &World, context: &Context
             return led_back(state, activation, failure, context);
         }
         // The guardian is gone with the boot: there is nothing left to disarm.
+        Phase::Disarming {
+            activation,
+            then: AfterDisarm::End(Outcome::Deployed),
+        } if activation.deployment.aim() == Mode::Test => {
+            return led_back(state, activation, test_ended(), context);
+        }
         Phase::Disarming { activation, then } => {
             return without_guardian(state, resumed(activation), then, context);
         }

@@ -7,8 +7,8 @@ use super::backoff;
 use super::event::{Demand, Look};
 use super::state::{Context, State};
 use crate::model::deployment::{Cause, Finished, Outcome};
-use crate::model::failure::{Failure, FailureClass};
-use crate::model::policy::{OnDrift, OnRebootRequired};
+use crate::model::failure::{Failure, FailureClass, FailureCode};
+use crate::model::policy::{Mode, OnDrift, OnRebootRequired};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::system::{Observed, Toplevel};
 
@@ -54,6 +54,9 @@ fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context
     if last.deployment.settings.configuration != context.settings.configuration {
         // The same commit asks for another system.
         return again(Cause::NewCommit);
+    }
+    if is_of_another_mode(last, context) {
+        return again(Cause::Mode);
     }
     if matches!(look.demand, Demand::Retry { .. }) && !is_settled(last, look) {
         return again(Cause::Operator);
@@ -114,11 +117,29 @@ fn is_due(state: &State, failure: &Failure, demand: &Demand, context: &Context<'
     }
 }
 
+/// Whether the host was brought to it in one mode and is to be in another. What
+/// failed is not activated again for that.
+fn is_of_another_mode(last: &Finished, context: &Context<'_>) -> bool {
+    let is_there = match &last.outcome {
+        Outcome::Deployed | Outcome::Unchanged | Outcome::RebootRequired { .. } => true,
+        Outcome::RolledBackByReboot(failure) => failure.code == FailureCode::TestEnded,
+        Outcome::Refused(_)
+        | Outcome::Failed(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RollbackFailed(_)
+        | Outcome::Inconclusive(_)
+        | Outcome::Superseded
+        | Outcome::Overridden(_) => false,
+    };
+    is_there && last.deployment.mode != context.policy.mode
+}
+
 /// A refused reboot is worth another try when the policy or the running system
-/// changed meanwhile.
+/// changed meanwhile; one that was only to be tested has no boot entry to ask for.
 fn worth_another_try(last: &Finished, look: &Look, context: &Context<'_>) -> bool {
-    context.policy.on_reboot_required == OnRebootRequired::Boot
-        || look.observed.running != last.deployment.before.running
+    let may_boot = context.policy.on_reboot_required == OnRebootRequired::Boot
+        && last.deployment.aim() != Mode::Test;
+    may_boot || look.observed.running != last.deployment.before.running
 }
 
 /// Whether there is nothing that trying again could change.
@@ -130,7 +151,7 @@ fn is_settled(last: &Finished, look: &Look) -> bool {
 fn arrived(last: &Finished, observed: &Observed) -> bool {
     last.toplevel
         .as_ref()
-        .is_some_and(|toplevel| observed.is_all(toplevel))
+        .is_some_and(|toplevel| last.deployment.is_reached(toplevel, observed))
 }
 
 /// Whether profile and default entry were the system before it was activated:
@@ -144,7 +165,7 @@ fn was_to_boot(last: &Finished) -> bool {
 pub fn drift<'a>(last: &'a Finished, observed: &Observed) -> Option<&'a Toplevel> {
     let wanted = last.toplevel.as_ref()?;
     let at_rest = matches!(last.outcome, Outcome::Deployed | Outcome::Unchanged);
-    (at_rest && !observed.is_all(wanted)).then_some(wanted)
+    (at_rest && !last.deployment.is_reached(wanted, observed)).then_some(wanted)
 }
 
 /// Whether a newer commit takes over from a deployment that has touched
@@ -391,6 +412,51 @@ mod tests {
             decide(&state, &same, &context(&policy, 100)),
             deploy(1, Cause::Retry)
         );
+    }
+
+    #[test]
+    fn another_mode_asks_for_the_same_commit_again_unless_it_failed() {
+        let inhibited = || failure(FailureCode::SwitchInhibited);
+        let refused = Outcome::RebootRequired {
+            reason: inhibited(),
+            entry_written: false,
+        };
+        let ended = Outcome::RolledBackByReboot(failure(FailureCode::TestEnded));
+        let failed = Outcome::RolledBack(failure(FailureCode::UnhealthyAfterTest));
+        let mut policy = policy();
+        for (outcome, expected) in [
+            (Outcome::Deployed, deploy(1, Cause::Mode)),
+            (Outcome::Unchanged, deploy(1, Cause::Mode)),
+            (refused, deploy(1, Cause::Mode)),
+            (ended, deploy(1, Cause::Mode)),
+            (failed, Decision::Rest),
+        ] {
+            let state = after(outcome);
+            policy.mode = Mode::Switch;
+            let same = decide(&state, &look(Some(1), observed(0)), &context(&policy, 100));
+            assert_eq!(same, Decision::Rest, "{state:?}");
+            policy.mode = Mode::Test;
+            let other = decide(&state, &look(Some(1), observed(0)), &context(&policy, 100));
+            assert_eq!(other, expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn in_mode_test_profile_and_entry_are_no_drift_and_the_running_system_is() {
+        let mut state = after(Outcome::Deployed);
+        let mut policy = policy();
+        policy.mode = Mode::Test;
+        policy.on_drift = OnDrift::Correct;
+        state.last.as_mut().expect("it was made").deployment.mode = Mode::Test;
+        let mut tested = observed(0);
+        tested.running = Some(toplevel(1));
+        for (observed, expected) in [
+            (tested, Decision::Rest),
+            (observed(7), deploy(1, Cause::Drift)),
+        ] {
+            let look = look(Some(1), observed);
+            assert_eq!(decide(&state, &look, &context(&policy, 100)), expected);
+        }
     }
 
     #[test]

@@ -249,6 +249,10 @@ pub fn entry(code: FailureCode) -> Entry {
             "427403a0b1ad21069000c6515f54ba0a",
             "the system can only be reached by a reboot",
         ),
+        FailureCode::WaitsForReboot => (
+            "77040dd29a0b45879573e9f862f7b06b",
+            "the boot entry is written, and waits for a reboot",
+        ),
         FailureCode::LockHeld => (
             "ccf48ba663f161151a90e61ebe0ca3e9",
             "somebody else is switching",
@@ -287,6 +291,10 @@ pub fn entry(code: FailureCode) -> Entry {
         FailureCode::Interrupted => (
             "0b00a208c3e36328a94958e04b567a68",
             "the host went down in the middle of it",
+        ),
+        FailureCode::TestEnded => (
+            "8d40f0da9e8247b7ad996f7325cfe720",
+            "a reboot took away what was only tested",
         ),
         FailureCode::StepFailed => (
             "cb0efacf1b3957001bb5a591bd47f883",

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::milestones;
 use crate::model::deployment::{Cause, Deployment, DeploymentId, Finished, Outcome};
+use crate::model::failure::FailureCode;
 use crate::model::revision::Branch;
 use crate::model::system::Observed;
 use crate::reconcile::condition::Condition;
@@ -49,7 +50,7 @@ fn began(branch: &Branch, deployment: &Deployment) {
     let commit = deployment.candidate.commit();
     match deployment.cause {
         Cause::NewCommit => milestones::new_commit(&deployment.id, branch, commit),
-        Cause::Drift | Cause::Operator => {
+        Cause::Drift | Cause::Operator | Cause::Mode => {
             milestones::deployment_started(&deployment.id, commit, deployment.cause)
         }
         Cause::Retry => debug!(df_deployment = %deployment.id, "a deployment is tried again"),
@@ -109,6 +110,8 @@ fn way_back(finished: &Finished, took: Duration) {
     let previous = finished.deployment.before.running.as_ref();
     match &finished.outcome {
         Outcome::RolledBack(_) => milestones::rolled_back(id, previous, took),
+        // What is told of its end says so.
+        Outcome::RolledBackByReboot(failure) if failure.code == FailureCode::TestEnded => {}
         Outcome::RolledBackByReboot(failure) => {
             milestones::rolled_back_by_reboot(id, previous, failure);
         }
@@ -257,7 +260,7 @@ impl Drift {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::failure::{Failure, FailureCode};
+    use crate::model::failure::Failure;
     use crate::model::system::Toplevel;
 
     fn drifted() -> Condition {

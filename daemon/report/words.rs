@@ -235,7 +235,7 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
             format!("The host was not touched; {target} was refused: {cause}."),
             hint,
         ),
-        ConditionState::Failed if is_overridden(facts.failure) => (
+        ConditionState::Failed if is(facts.failure, FailureCode::Overridden) => (
             format!("The deployment of {target} was overridden: {cause}."),
             hint,
         ),
@@ -260,6 +260,12 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
             format!("The deployment of {target} failed after it had touched the host: {cause}."),
             hint,
         ),
+        ConditionState::RolledBack if is(facts.failure, FailureCode::TestEnded) => (
+            format!(
+                "The host runs the system of its boot entry; {target} is not what it runs: {cause}."
+            ),
+            hint,
+        ),
         ConditionState::RolledBack => (
             format!(
                 "The previous system {}; {target} failed when it was activated: {cause}.",
@@ -276,6 +282,10 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
         ),
         ConditionState::Retrying => (
             format!("The deployment of {target} is going to be tried again: {cause}."),
+            hint,
+        ),
+        ConditionState::RebootRequired if is(facts.failure, FailureCode::WaitsForReboot) => (
+            format!("The system of {target} waits for a reboot: {cause}."),
             hint,
         ),
         ConditionState::RebootRequired => (
@@ -310,8 +320,8 @@ fn is_offer(failure: Option<&Failure>) -> bool {
     failure.is_some_and(|failure| failure.code.is_of_offer())
 }
 
-fn is_overridden(failure: Option<&Failure>) -> bool {
-    failure.is_some_and(|failure| failure.code == FailureCode::Overridden)
+fn is(failure: Option<&Failure>, code: FailureCode) -> bool {
+    failure.is_some_and(|failure| failure.code == code)
 }
 
 fn reboot_remedy(entry_written: bool) -> String {

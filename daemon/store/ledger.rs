@@ -3,13 +3,13 @@
 //!
 //! In: a [`State`]. Out: the same after any crash. Must not: interpret it.
 //!
-//! The file is one header line (`deploy-flake ledger 2 sha256 <hex>`) and the
-//! state as JSON. `ledger` always exists once it was written: the new copy is
+//! The file is one header line (`deploy-flake ledger 3 sha256 <hex>`) and the
+//! state as JSON; the checksum is of version, space, and JSON. `ledger` always exists once it was written: the new copy is
 //! written beside it, synced, and renamed over it; `ledger.previous` is a hard
 //! link to the one before.
 //!
-//! Versions. *New daemon, old ledger:* version 1 is read; what it did not know
-//! has a default. *Old daemon, new ledger* (a rollback brought it back): what
+//! Versions. *New daemon, old ledger:* versions 1 and 2 are read; what they did
+//! not know has a default. *Old daemon, new ledger* (a rollback brought it back): what
 //! it cannot understand is kept aside as `ledger.from-version-N` and named
 //! aloud; it goes on from the copy before, if that is its own, or afresh, and
 //! `recover` holds what the guardian's record says was rolled back. *Old
@@ -24,8 +24,9 @@ use sha2::{Digest, Sha256};
 
 use crate::reconcile::state::State;
 
-/// The version of the format that is written: 2 knows the way back.
-const VERSION: u32 = 2;
+/// The version of the format that is written: 2 knows the way back, 3 what is
+/// only to be tested (a daemon that did not would write its boot entry).
+const VERSION: u32 = 3;
 
 /// The oldest version that is read.
 const OLDEST: u32 = 1;
@@ -190,11 +191,19 @@ fn encode(state: &State) -> io::Result<Vec<u8>> {
 }
 
 fn header_of(version: u32, content: &[u8]) -> String {
-    format!("{MAGIC} {version} sha256 {}", checksum(content))
+    format!("{MAGIC} {version} sha256 {}", checksum(version, content))
 }
 
-fn checksum(content: &[u8]) -> String {
-    Sha256::digest(content)
+/// From version 3 on it is of the version, too: a flipped bit in that would
+/// make a whole ledger of another version of it.
+fn checksum(version: u32, content: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    if version >= 3 {
+        digest.update(format!("{version} "));
+    }
+    digest.update(content);
+    digest
+        .finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()

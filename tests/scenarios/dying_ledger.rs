@@ -51,7 +51,7 @@ const DAMAGES: [Damage; 6] = [
         files: &[LEDGER, PREVIOUS],
         change: |whole| {
             let text = String::from_utf8_lossy(&whole);
-            Some(text.replacen("ledger 2 ", "ledger 3 ", 1).into_bytes())
+            Some(text.replacen("ledger 3 ", "ledger 4 ", 1).into_bytes())
         },
         outcome: "unchanged",
     },

@@ -151,6 +151,67 @@ fn what_an_activation_broke_is_forgiven_until_the_next_boot() {
     }
 }
 
+/// At rest after commit 1 was tested in boot 0, and recovered in that boot.
+fn after_a_test(mode: Mode, observed: &Observed, boot_index: u64) -> State {
+    let mut deployment = deployment(1);
+    deployment.mode = mode;
+    let state = State {
+        last: Some(Finished {
+            deployment,
+            toplevel: Some(toplevel(1)),
+            outcome: Outcome::Deployed,
+            finished: now(10),
+        }),
+        ..State::default()
+    };
+    let policy = policy();
+    let mut context = context(&policy, 100);
+    context.boot_id = boot(boot_index);
+    recover(state, &world(observed), &context).state
+}
+
+#[test]
+fn a_reboot_ends_a_test_and_a_manual_switch_does_not() {
+    for (mode, index, boot, expected) in [
+        (Mode::Test, 0, 1, Some(FailureCode::TestEnded)),
+        (Mode::Test, 0, 0, None),
+        (Mode::Test, 1, 1, None),
+        (Mode::Switch, 0, 1, None),
+    ] {
+        let last = after_a_test(mode, &observed(index), boot).last;
+        let outcome = last.expect("it was there").outcome;
+        let code = outcome.failure().map(|failure| failure.code);
+        assert_eq!(code, expected, "{mode:?}, system {index}, boot {boot}");
+    }
+}
+
+#[test]
+fn what_a_reboot_cuts_off_in_a_test_is_neither_tried_again_nor_held_against_it() {
+    let mut tested = activation(1);
+    tested.deployment.mode = Mode::Test;
+    for phase in [
+        Phase::Testing(tested.clone()),
+        Phase::Replacing(tested.clone()),
+        Phase::Confirming(tested.clone()),
+        Phase::Claiming(tested.clone()),
+        Phase::Disarming {
+            activation: tested.clone(),
+            then: AfterDisarm::End(Outcome::Deployed),
+        },
+    ] {
+        let from = phase.name();
+        let state = recovered(phase, &observed(0), 1).state;
+        assert_eq!(state.phase, Phase::Resting, "from {from}");
+        let last = state.last.expect("it ended");
+        let Outcome::RolledBackByReboot(failure) = last.outcome else {
+            panic!("from {from}: {:?}", last.outcome);
+        };
+        assert_eq!(failure.code, FailureCode::TestEnded, "from {from}");
+        assert_eq!(state.quarantine.iter().count(), 0, "from {from}");
+        assert_eq!(state.floor, None, "from {from}");
+    }
+}
+
 #[test]
 fn in_the_same_boot_every_phase_takes_up_its_own_work() {
     for phase in every_phase() {

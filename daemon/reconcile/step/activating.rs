@@ -60,7 +60,8 @@ pub(super) fn testing(
         }
         Err(TestFailure::RebootRequired(reason)) => {
             let policy = context.policy.on_reboot_required;
-            let then = match BootWithoutTest::by_policy(policy, reason) {
+            let deployment = &activation.deployment;
+            let then = match BootWithoutTest::by_policy(deployment, policy, reason) {
                 Ok(proof) => AfterDisarm::Write(BootPermission::BootWithoutTest(proof)),
                 Err(reason) => AfterDisarm::End(Outcome::RebootRequired {
                     reason,
@@ -103,14 +104,23 @@ pub(super) fn claiming(
         Verdict::RollBack => roll_back(state, activation, guardian_fired(), None),
         Verdict::Commit => match overridden_meanwhile(&activation, &claim.observed) {
             Some(failure) => overridden(state, activation, failure),
-            None => {
-                let phase = Phase::SettingProfile {
-                    activation,
-                    permission: BootPermission::Confirmed(Confirmed::seen_healthy()),
-                };
-                enter(state, phase, None)
-            }
+            None => proven(state, activation),
         },
+    }
+}
+
+/// The system was tested and seen healthy: its boot entry, unless it was only
+/// to be tested.
+fn proven(state: State, activation: Activation) -> Step {
+    match Confirmed::seen_healthy(&activation.deployment) {
+        Some(proof) => {
+            let phase = Phase::SettingProfile {
+                activation,
+                permission: BootPermission::Confirmed(proof),
+            };
+            enter(state, phase, None)
+        }
+        None => disarm(state, activation, AfterDisarm::End(Outcome::Deployed), None),
     }
 }
 

@@ -32,16 +32,17 @@ pub(super) fn inspecting(
         let outcome = Outcome::Overridden(failure);
         return end(state, deployment, system, outcome, None, context);
     }
-    let way = match inspection.reboot_required {
-        None => Way::Test,
-        Some(reason) => {
-            match BootWithoutTest::by_policy(context.policy.on_reboot_required, reason) {
-                Ok(proof) => Way::Boot(BootPermission::BootWithoutTest(proof)),
-                Err(reason) => {
-                    return needs_reboot(state, deployment, system, reason, None, context);
-                }
-            }
-        }
+    let policy = context.policy.on_reboot_required;
+    let way = match (
+        BootWithoutTest::by_mode(&deployment),
+        inspection.reboot_required,
+    ) {
+        (Some(proof), _) => Way::Boot(BootPermission::BootWithoutTest(proof)),
+        (None, None) => Way::Test,
+        (None, Some(reason)) => match BootWithoutTest::by_policy(&deployment, policy, reason) {
+            Ok(proof) => Way::Boot(BootPermission::BootWithoutTest(proof)),
+            Err(reason) => return needs_reboot(state, deployment, system, reason, None, context),
+        },
     };
     let phase = Phase::Checking {
         deployment,

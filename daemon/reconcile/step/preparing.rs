@@ -109,7 +109,7 @@ pub(super) fn rooting(
 ) -> Step {
     let release = Some(Effect::Release(UnitStep::Root));
     match result {
-        Ok(observed) if observed.is_all(&system.toplevel) => {
+        Ok(observed) if deployment.is_reached(&system.toplevel, &observed) => {
             let toplevel = Some(system.toplevel);
             finish(
                 state,

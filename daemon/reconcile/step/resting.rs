@@ -54,6 +54,8 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
             if let Some(last) = &mut state.last {
                 last.outcome = Outcome::Deployed;
                 last.finished = context.now;
+                // In this boot: a test ends with the boot that it was made in.
+                last.deployment.boot_id = context.boot_id.clone();
                 state.floor = Some(last.deployment.candidate.commit().clone());
                 if let Some(toplevel) = &last.toplevel {
                     state.quarantine.lift(toplevel);
@@ -119,6 +121,7 @@ fn deployment(
         id: context.fresh_id.clone(),
         candidate,
         cause,
+        mode: context.policy.mode,
         settings: context.settings.clone(),
         before: observed.clone(),
         started: context.now,

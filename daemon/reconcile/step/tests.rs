@@ -11,7 +11,7 @@ use super::step;
 use crate::model::deployment::{DeploymentId, Outcome};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Reachability;
-use crate::model::policy::{OnRebootRequired, Policy};
+use crate::model::policy::{Mode, OnRebootRequired, Policy};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Armed, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure, UnitStep,
@@ -194,6 +194,99 @@ fn a_commit_goes_the_whole_way_in_this_order() {
             "disarm",
         ]
     );
+}
+
+fn in_mode(mode: Mode) -> Policy {
+    Policy { mode, ..policy() }
+}
+
+#[test]
+fn in_mode_boot_nothing_is_activated_and_the_host_waits_for_its_reboot() {
+    for reboot_required in [None, Some(failure(FailureCode::SwitchInhibited))] {
+        let mut story = Story::begin_with(in_mode(Mode::Boot)).until_inspection();
+        story.report(inspected(observed(0), reboot_required));
+        story.report(Report::Checked(Ok(observed(0))));
+        story.report(Report::ProfileSet(Ok(())));
+        story.report(Report::BootEntryWritten(Ok(())));
+        let written = Observed {
+            running: Some(toplevel(0)),
+            ..observed(1)
+        };
+        story.report(Report::ReadBack(written));
+        assert_eq!(story.failure_code(), Some(FailureCode::WaitsForReboot));
+        assert!(matches!(
+            story.outcome(),
+            Outcome::RebootRequired {
+                entry_written: true,
+                ..
+            }
+        ));
+        assert_eq!(
+            story.works()[4..],
+            [
+                "inspect",
+                "check",
+                "set profile",
+                "write boot entry",
+                "read back"
+            ]
+        );
+        assert_eq!(story.state.floor, None, "nobody has seen it healthy");
+    }
+}
+
+#[test]
+fn in_mode_test_a_confirmed_system_is_left_running_and_nothing_is_written() {
+    let mut story = Story::begin_with(in_mode(Mode::Test)).until_claim();
+    story.report(claimed(Verdict::Commit, half_switched()));
+    story.report(Report::Disarmed(Verdict::Commit));
+    assert_eq!(story.outcome(), &Outcome::Deployed);
+    assert_eq!(
+        story.works()[6..],
+        ["arm", "test", "replace", "confirm", "claim", "disarm"]
+    );
+    assert_eq!(story.state.floor, Some(commit(1)));
+}
+
+#[test]
+fn in_mode_test_what_needs_a_reboot_is_refused_whatever_the_policy() {
+    let mut policy = in_mode(Mode::Test);
+    policy.on_reboot_required = OnRebootRequired::Boot;
+    let required = || failure(FailureCode::SwitchInhibited);
+    let mut inhibited = Story::begin_with(policy.clone()).until_inspection();
+    inhibited.report(inspected(observed(0), Some(required())));
+    let mut said = Story::begin_with(policy).until_test();
+    said.report(Report::Tested(Err(TestFailure::RebootRequired(required()))));
+    said.report(Report::Disarmed(Verdict::Commit));
+    for mut story in [inhibited, said] {
+        assert!(matches!(
+            story.outcome(),
+            Outcome::RebootRequired {
+                entry_written: false,
+                ..
+            }
+        ));
+        let before = story.works().len();
+        story.look(1);
+        assert_eq!(story.works().len(), before, "it is not tried at every look");
+    }
+}
+
+/// The configuration in force when it began, not the new system's.
+#[test]
+fn a_deployment_ends_in_the_mode_that_it_began_in() {
+    for (began, then, expected) in [
+        (Mode::Switch, Mode::Test, "set profile"),
+        (Mode::Test, Mode::Switch, "disarm"),
+    ] {
+        let mut story = Story::begin_with(in_mode(began)).until_test();
+        story.policy.mode = then;
+        story.report(Report::Tested(Ok(())));
+        story.report(Report::Replaced(Ok(())));
+        story.report(Report::Confirmed(Confirmation::Healthy));
+        story.report(claimed(Verdict::Commit, half_switched()));
+        assert_eq!(story.works().last(), Some(&expected));
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{
     ROLLED_BACK_BY_REBOOT, SUPERSEDED, UNCHANGED, failures, milliseconds,
 };
 use crate::model::deployment::{DeploymentId, Finished, Outcome};
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::CommitId;
 use crate::model::system::Toplevel;
 
@@ -93,6 +93,13 @@ pub fn ended(finished: &Finished, took: Duration) {
             SUPERSEDED,
             "the deployment gave way to a newer commit",
         ),
+        Outcome::RebootRequired { reason, .. } if reason.code == FailureCode::WaitsForReboot => {
+            let Entry {
+                message_id,
+                message,
+            } = failures::entry(reason.code);
+            ended_well(finished, took, message_id, message);
+        }
         Outcome::Refused(failure)
         | Outcome::Overridden(failure)
         | Outcome::RolledBack(failure)

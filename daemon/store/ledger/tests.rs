@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::failure::FailureCode;
+use crate::model::policy::Mode;
 use crate::reconcile::phase::Phase;
 use crate::reconcile::state::Retry;
 
@@ -93,8 +94,8 @@ fn foreign() -> Vec<Found> {
         found("missing", None, None),
         found(
             "of the next version",
-            of_version(3, "{}"),
-            Some("from-version-3"),
+            of_version(4, "{}"),
+            Some("from-version-4"),
         ),
         found(
             "of a far version with another header",
@@ -109,13 +110,13 @@ fn foreign() -> Vec<Found> {
         found("of version 0", of_version(0, "{}"), Some("damaged")),
         found(
             "in a phase that is not known",
-            of_version(2, r#"{"phase":{"name":"levitating"}}"#),
-            Some("from-version-2"),
+            of_version(3, r#"{"phase":{"name":"levitating"}}"#),
+            Some("from-version-3"),
         ),
         found(
             "no state",
-            of_version(2, r#"{"phase":7}"#),
-            Some("from-version-2"),
+            of_version(3, r#"{"phase":7}"#),
+            Some("from-version-3"),
         ),
         found("somebody else's", vec![0xff; 4096], Some("damaged")),
         found(
@@ -238,7 +239,25 @@ fn a_ledger_of_version_1_is_read_with_what_it_knew() {
         // From then on it is of this version.
         ledger.save(&state).expect("a writable directory");
         let written = fs::read(ledger.path("ledger")).expect("the ledger");
-        assert!(written.starts_with(b"deploy-flake ledger 2 sha256 "));
+        assert!(written.starts_with(b"deploy-flake ledger 3 sha256 "));
         assert_eq!(ledger.load().state, state);
     }
+}
+
+/// It was written by a daemon whose ledger had version 2.
+#[test]
+fn a_ledger_of_version_2_is_of_main_in_mode_switch() {
+    let (_directory, ledger) = ledger();
+    let bytes = include_bytes!("version-2-confirming");
+    fs::write(ledger.path("ledger"), bytes).expect("writable");
+    let loaded = ledger.load();
+    assert_eq!(loaded.source, Source::Current, "{:?}", loaded.problems);
+    let state = loaded.state;
+    assert_eq!(state.phase.name(), "confirming");
+    let deployment = state.phase.deployment().expect("one goes on");
+    assert_eq!(deployment.aim(), Mode::Switch);
+    assert_eq!(state.quarantine.iter().count(), 1);
+    assert!(state.floor.is_some());
+    ledger.save(&state).expect("a writable directory");
+    assert_eq!(ledger.load().state, state);
 }
