@@ -56,6 +56,7 @@ mod asking_by_https;
 mod asking_for_inputs;
 mod losing;
 mod drifting;
+mod modes;
 mod configuring;
 mod triggering;
 mod triggering_from_afar;
