@@ -4,9 +4,9 @@
 //! In: a [`State`]. Out: the same after any crash. Must not: interpret it.
 //!
 //! The file is one header line (`deploy-flake ledger 3 sha256 <hex>`) and the
-//! state as JSON; the checksum is of version, space, and JSON. `ledger` always exists once it was written: the new copy is
-//! written beside it, synced, and renamed over it; `ledger.previous` is a hard
-//! link to the one before.
+//! state as JSON; the checksum is of version, space, and JSON. `ledger` always
+//! exists once it was written: the new copy is written beside it, synced, and
+//! renamed over it; `ledger.previous` is a hard link to the one before.
 //!
 //! Versions. *New daemon, old ledger:* versions 1 and 2 are read; what they did
 //! not know has a default. *Old daemon, new ledger* (a rollback brought it back): what
