@@ -53,10 +53,7 @@ impl Moment {
                 let mut names = names.flatten().map(|entry| entry.file_name());
                 names.any(|name| name.to_str().is_some_and(is_token))
             }
-            Self::Over => {
-                let candidate = &scene.ledger()["last"]["deployment"]["candidate"];
-                scene.is_in("resting") && candidate.to_string().contains(&commit.0)
-            }
+            Self::Over => scene.is_over(commit),
         }
     }
 }
