@@ -9,12 +9,12 @@
 //! commit id names is found out here, and nothing is evaluated under a commit
 //! id that is not that commit.
 //!
-//! The repository is a cache. When git cannot work with it, it is removed and
-//! made anew, once. It keeps one ref, so all but the last commit's history is
+//! The repository is a cache. Where there is none, or git cannot work with it,
+//! it is made anew, once. It keeps one ref, so all but the last commit's history is
 //! garbage that nothing collects yet: git packs what it fetches, and a new
 //! repository costs one local fetch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing::warn;
@@ -58,7 +58,8 @@ pub async fn import(
     source: &Source,
     deadline: Duration,
 ) -> Result<(), Failure> {
-    if !steps.has_begun(UnitStep::Import, id, ANEW).await? {
+    // Each command of the unit costs a sandbox of its own, so nothing is made that is there.
+    if is_repository(Path::new(REPOSITORY)) && !steps.has_begun(UnitStep::Import, id, ANEW).await? {
         let plan = plan(steps.programs(), id, candidate.commit(), source, deadline);
         let report = steps.run(&plan).await?;
         if report.end == StepEnd::Succeeded {
@@ -80,12 +81,11 @@ pub(super) async fn import_anew(
     source: &Source,
     deadline: Duration,
 ) -> Result<(), Failure> {
-    let mut plan = plan(steps.programs(), id, candidate.commit(), source, deadline);
-    let remove = argv(
-        &steps.programs().rm,
-        ["-rf", "--one-file-system", "--", REPOSITORY],
-    );
-    plan.commands.insert(0, remove);
+    let programs = steps.programs();
+    let mut plan = plan(programs, id, candidate.commit(), source, deadline);
+    let remove = ["-rf", "--one-file-system", "--", REPOSITORY];
+    let anew = [argv(&programs.rm, remove), initialise(programs)];
+    plan.commands.splice(0..0, anew);
     let report = steps.run_part(&plan, ANEW).await?;
     match report.end {
         StepEnd::Succeeded => Ok(()),
@@ -104,9 +104,9 @@ fn plan(
     source: &Source,
     deadline: Duration,
 ) -> StepPlan {
-    let mut commands = vec![initialise(programs)];
     let origin = source.origin.as_deref();
-    commands.extend(origin.map(|origin| name_origin(programs, origin)));
+    let name_origin = origin.map(|origin| name_origin(programs, origin));
+    let mut commands: Vec<_> = name_origin.into_iter().collect();
     commands.push(fetch(programs, commit, source));
     StepPlan {
         step: UnitStep::Import,
@@ -128,8 +128,13 @@ fn plan(
     }
 }
 
-/// Harmless where there is a repository already. Non-bare, for Nix reads that
-/// directly; without a template there are no hooks.
+/// Whether git could take it for one; what is wrong with it git says itself.
+fn is_repository(directory: &Path) -> bool {
+    directory.join(".git/HEAD").exists()
+}
+
+/// Non-bare, for Nix reads that directly; without a template there are no
+/// hooks.
 fn initialise(programs: &Programs) -> Vec<String> {
     argv(
         &programs.git,
@@ -240,6 +245,16 @@ mod tests {
         assert!(!exited(include_str!("fixtures/import-not-in-mirror.txt")));
         assert!(!exited("fatal: write error: No space left on device"));
         assert!(!may_be_damaged(&report(StepEnd::TimedOut, "")));
+    }
+
+    #[test]
+    fn what_git_left_half_made_is_no_repository() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(!is_repository(directory.path()));
+        std::fs::create_dir(directory.path().join(".git")).expect("one more");
+        assert!(!is_repository(directory.path()));
+        std::fs::write(directory.path().join(".git/HEAD"), "").expect("a file");
+        assert!(is_repository(directory.path()));
     }
 
     #[test]
