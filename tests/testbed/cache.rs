@@ -82,12 +82,9 @@ pub(crate) fn daemon() -> &'static Program {
 /// What stands in for NixOS's program.
 pub(crate) fn switch_to_configuration() -> &'static Program {
     static PROGRAM: OnceLock<Program> = OnceLock::new();
-    PROGRAM.get_or_init(|| match env::var_os("TESTBED_SWITCH_TO_CONFIGURATION") {
-        Some(path) => Program {
-            hash: hash_file(Path::new(&path)),
-            path: path.into(),
-        },
-        None => stripped(&build_stand_in()),
+    PROGRAM.get_or_init(|| {
+        let chosen = env::var_os("TESTBED_SWITCH_TO_CONFIGURATION");
+        stripped(&chosen.map_or_else(build_stand_in, PathBuf::from))
     })
 }
 
