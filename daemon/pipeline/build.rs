@@ -18,7 +18,7 @@ mod realise;
 mod root;
 
 pub use evaluate::{Evaluating, evaluate};
-pub use import::{Source, import};
+pub use import::{Repository, Source, import};
 pub use inputs::Inputs;
 pub use realise::build;
 pub use root::root;

@@ -55,6 +55,7 @@ pub struct Machine {
     import_from_derivation: bool,
     flake: Flake,
     inputs: build::Inputs,
+    repository: build::Repository,
     origin: Origin,
 }
 
@@ -86,6 +87,7 @@ impl Machine {
             import_from_derivation: config.import_from_derivation,
             inputs: build::Inputs::new(&config.remotes, &config.flake),
             flake: config.flake.clone(),
+            repository: build::Repository::default(),
             origin,
         }
     }
@@ -186,7 +188,8 @@ impl Stages for Machine {
     async fn import(&self, id: &DeploymentId, candidate: &Candidate) -> Result<(), Failure> {
         let deadline = self.deadlines.import;
         let source = self.source(candidate).await;
-        let imported = build::import(&self.steps, id, candidate, &source, deadline).await;
+        let (steps, repository) = (&self.steps, &self.repository);
+        let imported = build::import(steps, repository, id, candidate, &source, deadline).await;
         if imported.is_err() {
             // The mirror may be to blame: the next poll proves it, or makes it anew.
             self.remotes.doubt(candidate.commit()).await;

@@ -9,12 +9,13 @@
 //! commit id names is found out here, and nothing is evaluated under a commit
 //! id that is not that commit.
 //!
-//! The repository is a cache. Where there is none, or git cannot work with it,
-//! it is made anew, once. It keeps one ref, so all but the last commit's history is
+//! The repository is a cache. When git cannot work with it, it is removed and
+//! made anew, once. It keeps one ref, so all but the last commit's history is
 //! garbage that nothing collects yet: git packs what it fetches, and a new
 //! repository costs one local fetch.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracing::warn;
@@ -49,22 +50,36 @@ pub struct Source {
     pub origin: Option<String>,
 }
 
+/// What this daemon knows of the evaluation's repository, which is in a
+/// directory that it cannot look into.
+#[derive(Debug, Default)]
+pub struct Repository {
+    /// Whether the last import found one: then none is made before the next,
+    /// for each command of a unit costs a sandbox of its own.
+    has_worked: AtomicBool,
+}
+
 /// Brings the candidate into the evaluation's repository; makes a repository
 /// that git cannot work with anew, once.
 pub async fn import(
     steps: &Steps,
+    repository: &Repository,
     id: &DeploymentId,
     candidate: &Candidate,
     source: &Source,
     deadline: Duration,
 ) -> Result<(), Failure> {
-    // Each command of the unit costs a sandbox of its own, so nothing is made that is there.
-    if is_repository(Path::new(REPOSITORY)) && !steps.has_begun(UnitStep::Import, id, ANEW).await? {
-        let plan = plan(steps.programs(), id, candidate.commit(), source, deadline);
+    if !steps.has_begun(UnitStep::Import, id, ANEW).await? {
+        let mut plan = plan(steps.programs(), id, candidate.commit(), source, deadline);
+        if !repository.has_worked.load(Ordering::Relaxed) {
+            plan.commands.insert(0, initialise(steps.programs()));
+        }
         let report = steps.run(&plan).await?;
         if report.end == StepEnd::Succeeded {
+            repository.has_worked.store(true, Ordering::Relaxed);
             return Ok(());
         }
+        repository.has_worked.store(false, Ordering::Relaxed);
         if !may_be_damaged(&report) {
             return Err(failure(&report));
         }
@@ -128,13 +143,8 @@ fn plan(
     }
 }
 
-/// Whether git could take it for one; what is wrong with it git says itself.
-fn is_repository(directory: &Path) -> bool {
-    directory.join(".git/HEAD").exists()
-}
-
-/// Non-bare, for Nix reads that directly; without a template there are no
-/// hooks.
+/// Harmless where there is a repository already. Non-bare, for Nix reads that
+/// directly; without a template there are no hooks.
 fn initialise(programs: &Programs) -> Vec<String> {
     argv(
         &programs.git,
@@ -245,16 +255,6 @@ mod tests {
         assert!(!exited(include_str!("fixtures/import-not-in-mirror.txt")));
         assert!(!exited("fatal: write error: No space left on device"));
         assert!(!may_be_damaged(&report(StepEnd::TimedOut, "")));
-    }
-
-    #[test]
-    fn what_git_left_half_made_is_no_repository() {
-        let directory = tempfile::tempdir().expect("a directory");
-        assert!(!is_repository(directory.path()));
-        std::fs::create_dir(directory.path().join(".git")).expect("one more");
-        assert!(!is_repository(directory.path()));
-        std::fs::write(directory.path().join(".git/HEAD"), "").expect("a file");
-        assert!(is_repository(directory.path()));
     }
 
     #[test]

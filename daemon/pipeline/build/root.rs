@@ -70,7 +70,8 @@ fn commands(
 ) -> Vec<Vec<String>> {
     let previous = previous.map(|toplevel| add_root(programs, toplevel.path(), PREVIOUS));
     // The guardian is of our own program, which no system may hold any more.
-    let guardian = own.map(|path| add_root(programs, path, program::ROOT));
+    let guardian = own.filter(|path| !program::is_rooted(path));
+    let guardian = guardian.map(|path| add_root(programs, path, program::ROOT));
     let candidate = add_root(programs, system.derivation.path(), CANDIDATE);
     previous
         .into_iter()
