@@ -91,6 +91,11 @@ fn is_program(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
+/// Whether the root holds that store path already, and Nix knows it.
+pub(crate) fn is_rooted(store_path: &StorePath) -> bool {
+    must_be_rooted(store_path, Path::new(ROOT), Path::new(REGISTERED)).is_ok()
+}
+
 /// The root links to the store path, and Nix knows the root.
 fn must_be_rooted(store_path: &StorePath, root: &Path, registered: &Path) -> Result<(), String> {
     let target = fs::read_link(root)
