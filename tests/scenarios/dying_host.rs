@@ -3,6 +3,7 @@
 //! In: moments. Out: the story of a deployment, as hooks and PID 1 tell it, to compare with that of an undisturbed one.
 //! The daemon has no part in it: its ledger is read from outside, and its steps are held by the programs they run.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -215,18 +216,27 @@ impl Scene {
 
     /// Whether the ledger holds a phase.
     pub(crate) fn is_in(&self, phase: &str) -> bool {
-        self.ledger()["phase"]["name"] == phase
+        // Looked for as text first: to parse all of it takes longer than the shortest phase lasts.
+        let text = fs::read_to_string(self.host.path(LEDGER)).unwrap_or_default();
+        text.contains(&format!("\"{phase}\"")) && parse_ledger(&text)["phase"]["name"] == phase
     }
 
     /// Waits until the ledger holds a phase of the commit's deployment; false: that was over before anybody saw it.
     #[track_caller]
     pub(crate) fn sees_phase(&self, phase: &str, commit: &CommitId) -> bool {
-        self.wait_tightly(phase, || self.is_in(phase) || self.is_over(commit));
-        !self.is_over(commit)
+        let is_seen = Cell::new(false);
+        self.wait_tightly(phase, || {
+            is_seen.set(self.is_in(phase));
+            is_seen.get() || self.is_over(commit)
+        });
+        is_seen.get()
     }
 
     /// Whether the end of a commit's deployment is in the ledger.
     pub(crate) fn is_over(&self, commit: &CommitId) -> bool {
+        if !self.is_in("resting") {
+            return false;
+        }
         let ledger = self.ledger();
         let candidate = &ledger["last"]["deployment"]["candidate"];
         ledger["phase"]["name"] == "resting" && candidate.to_string().contains(&commit.0)
@@ -376,7 +386,10 @@ impl Drop for Precedence {
 }
 
 fn read_ledger(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    parse_ledger(&fs::read_to_string(path).unwrap_or_default())
+}
+
+fn parse_ledger(text: &str) -> Value {
     let content = text.split_once('\n').map_or("", |(_, content)| content);
     serde_json::from_str(content).unwrap_or(Value::Null)
 }

@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::cgroup;
 use super::child::{self, Output};
 use super::leftovers;
@@ -228,7 +230,9 @@ impl Container {
             return;
         };
         if let Some(leader) = leader {
-            child::attempt("kill", &["-KILL", &leader.to_string()]);
+            // At once: to start a program for it takes longer than what is to be interrupted.
+            let leader = i32::try_from(leader).ok().and_then(Pid::from_raw);
+            let _ = leader.map(|it| kill_process(it, Signal::KILL));
         }
         // nspawn ends when its PID 1 has ended.
         if !poll_until(START_DEADLINE, || matches!(nspawn.try_wait(), Ok(Some(_)))) {
