@@ -29,8 +29,10 @@ use crate::fetcher::wire::RemoteAddress;
 use crate::model::credential::Credential;
 use crate::model::flake::Flake;
 use crate::model::policy::{
-    BootLoader, Deadlines, FetchLimits, Guards, Health, OnFailedRollback, Policy, Settings, Trust,
+    BootLoader, Deadlines, FetchLimits, FollowTesting, Guards, Health, OnFailedRollback, Policy,
+    Require, Settings, Trust,
 };
+use crate::model::revision::{Branch, Malformed};
 use crate::model::system::Configuration;
 
 /// Where the file is unless the command line names another.
@@ -55,6 +57,8 @@ pub struct Config {
     pub fetch: FetchLimits,
     /// What a commit has to show before anything of it is evaluated.
     pub trust: Trust,
+    /// The testing branch.
+    pub testing: Testing,
     /// What counts as healthy.
     pub health: Health,
     /// What is looked at before anything is activated, besides health.
@@ -100,6 +104,40 @@ impl Config {
     }
 }
 
+/// The testing branch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Testing {
+    /// When it is followed.
+    pub follow: FollowTesting,
+    /// Its name; the host's after `testing-` if none is given.
+    pub branch: Option<Branch>,
+}
+
+impl Config {
+    /// The testing branch that this host follows, if it follows one; each
+    /// remote's only where it is not the very branch that is followed there.
+    ///
+    /// # Errors
+    /// The host's name makes no branch's name.
+    pub fn testing_branch(&self, host_name: &str) -> Result<Option<Branch>, Malformed> {
+        let is_followed = match self.testing.follow {
+            FollowTesting::IfSigned => self.trust.require != Require::Nothing,
+            FollowTesting::Always => true,
+            FollowTesting::Never => false,
+        };
+        if !is_followed {
+            return Ok(None);
+        }
+        let branch = match &self.testing.branch {
+            Some(branch) => branch.clone(),
+            None => Branch::try_from(format!("testing-{host_name}"))?,
+        };
+        let mut remotes = self.remotes.iter();
+        let is_any = remotes.any(|remote| remote.testing_branch(Some(&branch)).is_some());
+        Ok(is_any.then_some(branch))
+    }
+}
+
 /// A remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
@@ -119,6 +157,12 @@ impl Remote {
     /// How long a poll of it may take.
     pub fn timeout(&self, deadlines: &Deadlines) -> Duration {
         self.timeout.unwrap_or(deadlines.poll)
+    }
+
+    /// The testing branch that is asked for here: the host's, unless that is
+    /// this remote's own branch.
+    pub fn testing_branch<'a>(&self, testing: Option<&'a Branch>) -> Option<&'a Branch> {
+        testing.filter(|testing| **testing != self.address.branch)
     }
 }
 

@@ -72,6 +72,9 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     let systemd = Systemd::connect().await?;
     let host_name = host_name();
     let configuration = configuration(&config, &host_name)?;
+    let testing = config
+        .testing_branch(&host_name)
+        .context("the host name makes no branch's name; set `branch` in [testing]")?;
     let boot_id = clock::boot_id()?;
     let stages = Arc::new(Machine::new(
         systemd.clone(),
@@ -80,12 +83,13 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         boot_id.clone(),
         origin,
         &config,
+        testing.as_ref(),
     ));
     let ledger = Ledger::new(STATE_DIRECTORY);
     let state = load(&ledger);
     let current = state.phase.deployment().map(|current| &current.id);
     stages.sweep(current, state.phase.unit_step()).await;
-    let standing = Standing::new(&config.remotes, stages.observe().await);
+    let standing = Standing::new(&config.remotes, testing, stages.observe().await);
 
     let (executor, completions) = Executor::new(Arc::clone(&stages));
     let (seen, looks) = mpsc::unbounded_channel();

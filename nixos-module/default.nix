@@ -152,6 +152,36 @@ let
           commit before the branch moves.
         '';
       };
+      testing = lib.mkOption {
+        type = lib.types.submodule {
+          freeformType = format.type;
+          options.follow = lib.mkOption {
+            type = lib.types.enum [
+              "if-signed"
+              "always"
+              "never"
+            ];
+            default = "if-signed";
+            description = ''
+              When this host follows its testing branch, `testing-<host name>`
+              unless `branch` names another.
+
+              Effect: its commits are only ever tested here; a reboot, or the
+              end of the branch, leads back. `if-signed` follows it where
+              `trust.require` demands signatures.
+
+              Risk: with `always` and without signatures, whoever can make that
+              branch is root on this host.
+            '';
+          };
+        };
+        default = { };
+        description = ''
+          The branch whose commits are only ever tested on this host.
+
+          Effect and risk: see {option}`services.deploy-flake.settings.testing.follow`.
+        '';
+      };
       drift = lib.mkOption {
         type = lib.types.enum [
           "report"

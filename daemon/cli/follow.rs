@@ -74,7 +74,7 @@ impl Follower {
 fn outcome(snapshot: &Snapshot) -> Option<Exit> {
     match snapshot.condition.state {
         ConditionState::Starting | ConditionState::Deploying => None,
-        ConditionState::Converged => Some(Exit::Success),
+        ConditionState::Converged | ConditionState::Testing => Some(Exit::Success),
         ConditionState::RebootRequired => Some(Exit::RebootRequired),
         ConditionState::RemoteUnreachable => Some(Exit::RemoteUnreachable),
         ConditionState::Failed if snapshot.needs_human() => Some(Exit::NeedsHuman),

@@ -113,6 +113,7 @@ fn unknown(output: Output, life: Life) -> Result<String, Failure> {
             "last": null,
             "quarantine": null,
             "reboot": null,
+            "testing": null,
         })),
     }
 }

@@ -12,6 +12,7 @@ mod health;
 mod deadlines;
 mod fetch;
 mod trust;
+mod testing;
 
 pub(super) use access::is_plain_and_absolute;
 pub(super) use deadlines::{DEFAULT_ACTIVATE, DEFAULT_PROBE};
@@ -72,6 +73,7 @@ fn belongs(key: &str) -> Option<String> {
         "allow" => "[guards]",
         "store" => "[reserve]",
         "pack" | "memory" => "[fetch]",
+        "follow" => "[testing]",
         "require" | "force_push" | "introduction" | "allowed_signers" | "keyrings" => "[trust]",
         "configuration" | "mode" | "drift" | "on_reboot_required" | "on_failed_rollback"
         | "boot_loader" | "pre_activate_check" | "machine_id" => {
@@ -97,6 +99,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
     let deadlines = deadlines::deadlines(&mut top, collector);
     let fetch = fetch::limits(&mut top, collector);
     let trust = trust::trust(&mut top, collector);
+    let testing = testing::testing(&mut top, collector);
     top.finish(belongs, collector);
     let remotes = remotes?;
     let poll_interval = remotes.iter().map(|remote| remote.poll_interval).min()?;
@@ -112,6 +115,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
         deadlines,
         fetch,
         trust,
+        testing,
         health,
         guards,
         on_failed_rollback,

@@ -208,7 +208,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 config.toml:1:1: drfit: unknown key
   expected: one of configuration, mode, drift, on_reboot_required, boot_loader, \
 pre_activate_check, on_failed_rollback, machine_id, guards, reserve, remote, evaluate, health, \
-probe, deadlines, fetch, trust
+probe, deadlines, fetch, trust, testing
   found:    \"drfit\"
   to do:    Write drift, if that is what was meant.
 config.toml:2:8: mode: not one of the choices
@@ -590,7 +590,8 @@ fn every_key_is_documented_below_its_table() {
     // Unknown keys make the reader name all those that it knows.
     let told = message(&format!(
         "x = 1\n{REMOTE}x = 1\n[evaluate]\nx = 1\n[health]\nx = 1\n[[probe]]\nx = 1\n\
-         [guards]\nx = 1\n[reserve]\nx = 1\n[deadlines]\nx = 1\n[fetch]\nx = 1\n[trust]\nx = 1\n"
+         [guards]\nx = 1\n[reserve]\nx = 1\n[deadlines]\nx = 1\n[fetch]\nx = 1\n[trust]\nx = 1\n\
+         [testing]\nx = 1\n"
     ));
     let lines: Vec<&str> = told.lines().map(str::trim).collect();
     let rows = documented();
@@ -690,6 +691,7 @@ fn settings_differ_where_another_answer_is_asked_for() {
     assert_eq!(settings("drift = \"correct\"", "h1"), plain);
     for (more, configuration) in [
         ("", "h2"),
+        ("mode = \"test\"", "h1"),
         ("pre_activate_check = \"other\"", "h1"),
         ("evaluate.import_from_derivation = true", "h1"),
         ("deadlines.check = \"61s\"", "h1"),
@@ -846,4 +848,52 @@ fn the_flake_may_be_below_the_top_but_not_outside() {
     }
     let told = message(&evaluate("nix_config_file = \"/home/a/nix.conf\""));
     assert!(told.contains("where the daemon cannot see it"), "{told}");
+}
+
+fn testing_branch(text: &str, host_name: &str) -> Option<String> {
+    let remote = "[[remote]]\nurl = \"https://example.org/hosts.git\"\n";
+    let config = accepted(&format!("{remote}{text}"));
+    let branch = config.testing_branch(host_name);
+    branch.expect("a branch name").map(String::from)
+}
+
+#[test]
+fn a_testing_branch_is_followed_where_commits_are_signed_or_where_that_is_asked_for() {
+    let signed = "[trust]\nrequire = \"tip\"\nallowed_signers = \"/etc/signers\"\n";
+    for (text, expected) in [
+        (String::new(), None),
+        (signed.to_owned(), Some("testing-web1")),
+        (format!("{signed}[testing]\nfollow = \"never\"\n"), None),
+        (
+            "[testing]\nfollow = \"always\"\n".to_owned(),
+            Some("testing-web1"),
+        ),
+        (
+            format!("{signed}[testing]\nbranch = \"try/all\"\n"),
+            Some("try/all"),
+        ),
+        // It is the host's own.
+        (format!("{signed}[testing]\nbranch = \"main\"\n"), None),
+    ] {
+        let found = testing_branch(&text, "web1");
+        assert_eq!(found.as_deref(), expected, "{text}");
+    }
+    let config = accepted(
+        "[[remote]]\nurl = \"https://example.org/a.git\"\n[testing]\nfollow = \"always\"\n",
+    );
+    assert!(config.testing_branch("a..b").is_err());
+}
+
+#[test]
+fn a_remotes_own_branch_is_not_its_testing_branch_and_may_be_that_of_another() {
+    let config = accepted(
+        "[[remote]]\nname = \"a\"\nurl = \"https://a.example.org/a.git\"\nbranch = \"testing-web1\"\n\
+         [[remote]]\nname = \"b\"\nurl = \"https://b.example.org/a.git\"\n\
+         [testing]\nfollow = \"always\"\n",
+    );
+    let branch = config.testing_branch("web1").expect("a branch name");
+    let asked = config.remotes.iter();
+    let asked = asked.map(|remote| remote.testing_branch(branch.as_ref()));
+    let asked: Vec<_> = asked.map(|branch| branch.map(Branch::as_str)).collect();
+    assert_eq!(asked, [None, Some("testing-web1")]);
 }

@@ -14,7 +14,7 @@ use tracing::{debug, error, warn};
 use super::looking::{Limits, Looking, look};
 use super::publisher::Publisher;
 use super::shutdown::Shutdown;
-use super::standing::{Seen, Sighting, Standing};
+use super::standing::{IsTested, Seen, Sighting, Standing};
 use crate::executor::{Completion, Executor};
 use crate::host::{clock, random};
 use crate::model::deployment::DeploymentId;
@@ -172,14 +172,22 @@ impl<S: Stages> Core<S> {
         self.standing.take(remote, offer, confirmed, clock::now());
         let demand = self.end_look(remote, now);
         self.standing.observed = observed.clone();
-        let offers = self.standing.offers(&self.state.confirmed());
+        let confirmed = self.state.confirmed();
+        let offers = self.standing.offers(&confirmed);
         self.standing.tell(&offers);
+        let testing = self.standing.take_testing(&offers, &confirmed);
         self.feed(Event::Looked(Look {
             head: self.standing.head(&offers),
             is_refused: choose::is_refused(&offers),
+            testing,
             observed,
             demand,
         }));
+        let is_tested = match &self.state.tested.standing {
+            Some(_) => IsTested::Yes,
+            None => IsTested::No,
+        };
+        self.standing.tell_what_is_lacking(is_tested);
         if self.state.phase == Phase::Resting && self.unsaved.is_none() {
             self.tidy();
             // What was just decided comes first: it may bring another daemon still.

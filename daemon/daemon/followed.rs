@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::config;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::{Branch, CommitId, Confirmed};
+use crate::model::testing::Testing;
 use crate::model::time::Now;
 use crate::reconcile::choose::Offered;
 use crate::report::milestones;
@@ -27,6 +28,10 @@ pub(super) struct Followed {
     pub(super) poll_interval: Duration,
     /// Where the branch was when it last offered what may be followed.
     pub(super) head: Option<CommitId>,
+    /// The testing branch that is asked for here.
+    testing_branch: Option<Branch>,
+    /// What that was then.
+    testing: Option<Testing>,
     /// When it last answered.
     pub(super) last_answer_at: Option<Timestamp>,
     /// Why it offered nothing, or nothing good, the last time, if so.
@@ -50,15 +55,17 @@ pub(super) enum Loudness {
     Aloud,
 }
 
-impl From<&config::Remote> for Followed {
-    /// Before the first look.
-    fn from(remote: &config::Remote) -> Self {
+impl Followed {
+    /// Before the first look. `testing`: the testing branch that the host follows.
+    pub(super) fn new(remote: &config::Remote, testing: Option<&Branch>) -> Self {
         Self {
             name: remote.name.clone(),
             url: remote.address.url.clone(),
             branch: remote.address.branch.clone(),
             poll_interval: remote.poll_interval,
             head: None,
+            testing_branch: remote.testing_branch(testing).cloned(),
+            testing: None,
             last_answer_at: None,
             failure: None,
             judged_for: None,
@@ -67,26 +74,25 @@ impl From<&config::Remote> for Followed {
             told: None,
         }
     }
-}
 
-impl Followed {
     /// Takes what it answered, or why it did not; `judged_for`: what was
     /// confirmed when it was asked.
     pub(super) fn take(
         &mut self,
-        answer: Result<CommitId, Failure>,
+        answer: Result<(CommitId, Option<Testing>), Failure>,
         judged_for: Confirmed,
         now: Now,
     ) {
         let before = self.failure.take();
         match answer {
-            Ok(head) => {
+            Ok((head, testing)) => {
                 if let Some(since) = self.failing_since.take() {
                     let lasted = now.since_boot.saturating_sub(since.since_boot);
                     milestones::remote_reachable(&self.name, &self.url, lasted);
                 }
                 self.failures = 0;
                 self.head = Some(head);
+                self.testing = testing;
                 self.judged_for = Some(judged_for);
                 self.last_answer_at = Some(now.wall);
             }
@@ -132,6 +138,18 @@ impl Followed {
             }
             (None, _, _) => Offered::Unknown,
         }
+    }
+
+    /// What the testing branch is there, if it is asked for there and where this
+    /// is what is confirmed now. What was judged against another floor is as
+    /// unknown as what was not asked for yet.
+    pub(super) fn testing(&self, confirmed: &Confirmed) -> Option<Testing> {
+        let branch = self.testing_branch.as_ref()?;
+        let judged_for = self.judged_for.as_ref();
+        let holds = judged_for.is_some_and(|then| then.floor == confirmed.floor);
+        let known = self.testing.as_ref();
+        let known = known.filter(|_| holds && self.failure.is_none()).cloned();
+        Some(known.unwrap_or_else(|| Testing::unknown(branch.clone())))
     }
 
     /// Tells that what it offers is refused, unless that was told. None: it is

@@ -14,8 +14,10 @@ use tracing::warn;
 use super::standing::Standing;
 use crate::host::clock;
 use crate::ipc::server;
+use crate::model::deployment::Finished;
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::revision::CommitId;
+use crate::model::revision::{Branch, Candidate, CommitId};
+use crate::reconcile::branches;
 use crate::reconcile::choose::{self, Offered, Place};
 use crate::reconcile::condition::{Condition, Surroundings, condition};
 use crate::reconcile::phase::{Phase, Reboot};
@@ -67,6 +69,7 @@ impl Publisher {
         let offers = standing.offers(&state.confirmed());
         let remotes = remotes(standing, &offers, due_in, now);
         let condition = find_condition(state, standing, &offers);
+        let testing = standing.testing.as_ref();
         let snapshot = Snapshot {
             schema: snapshot::SCHEMA,
             daemon: self.daemon.clone(),
@@ -78,9 +81,10 @@ impl Publisher {
             desired: desired(state, standing, &offers),
             phase: self.phase(state, now),
             condition: self.condition(state, standing, &offers, &condition, now),
-            last: state.last.as_ref().map(snapshot::Last::from),
+            last: state.latest().map(snapshot::Last::from),
             quarantine: state.quarantine.iter().map(held).collect(),
             reboot: reboot_name(state.reboot),
+            testing: testing.map(|it| words::testing(it, state, standing.branch(&offers))),
         };
         if self.last.as_ref() == Some(&snapshot) {
             return;
@@ -94,7 +98,8 @@ impl Publisher {
         self.tell_bus(server::State {
             phase: state.phase.name().to_owned(),
             condition: condition.name().to_owned(),
-            remotes: snapshot.remotes.iter().map(told).collect(),
+            branch: branch_of(state, standing, &offers).as_str().to_owned(),
+            remotes: snapshot.remotes.iter().map(shown).collect(),
         });
         self.last = Some(snapshot);
     }
@@ -112,7 +117,9 @@ impl Publisher {
     /// there for whoever reads it.
     fn tell_bus(&self, state: server::State) {
         self.bus.send_if_modified(|known| {
-            let is_new = known.phase != state.phase || known.condition != state.condition;
+            let is_new = known.phase != state.phase
+                || known.condition != state.condition
+                || known.branch != state.branch;
             *known = state;
             is_new
         });
@@ -146,10 +153,12 @@ impl Publisher {
         let text = words::condition_text(
             name,
             &words::Facts {
-                branch: standing.branch(offers),
+                branch: branch_of(state, standing, offers),
+                own: standing.branch(offers),
+                lacks: standing.testing.as_ref().and_then(|it| it.lacks.as_ref()),
                 commit: wanted(state, standing, offers),
                 failure: failure_of(condition),
-                outcome: state.last.as_ref().map(|last| (&last.outcome).into()),
+                outcome: told(state).map(|last| (&last.outcome).into()),
                 entry_written: matches!(
                     condition,
                     Condition::RebootRequired {
@@ -216,7 +225,7 @@ fn place_name(place: Place) -> PlaceName {
 }
 
 /// A remote for the bus.
-fn told(remote: &snapshot::Remote) -> server::Remote {
+fn shown(remote: &snapshot::Remote) -> server::Remote {
     let seconds = |at: Option<Timestamp>| at.map_or(0, |at| at.as_second());
     let error = remote.last_error.as_ref();
     server::Remote {
@@ -258,11 +267,21 @@ fn unsaved(error: &str) -> Failure {
 
 /// Since when a host is at rest, where an earlier daemon brought it there.
 fn since_last(state: &State) -> Option<Timestamp> {
-    let last = state
-        .last
-        .as_ref()
-        .filter(|_| state.phase == Phase::Resting)?;
+    let last = told(state).filter(|_| state.phase == Phase::Resting)?;
     Some(last.finished.wall)
+}
+
+/// The deployment that the host is what it is for: what is tested, or what
+/// became of the host's own branch.
+fn told(state: &State) -> Option<&Finished> {
+    branches::told(state)
+}
+
+/// The candidate that status speaks of.
+fn candidate(state: &State) -> Option<&Candidate> {
+    let current = state.phase.deployment();
+    let current = current.or_else(|| Some(&told(state)?.deployment));
+    current.map(|current| &current.candidate)
 }
 
 /// The commit that status speaks of.
@@ -271,12 +290,14 @@ fn wanted<'a>(
     standing: &'a Standing,
     offers: &[Offered],
 ) -> Option<&'a CommitId> {
-    let current = state.phase.deployment().map(|current| &current.candidate);
-    let last = state.last.as_ref().map(|last| &last.deployment.candidate);
-    current
-        .or(last)
-        .map(|candidate| candidate.commit())
-        .or(standing.remotes[standing.spoken_of(offers)].head.as_ref())
+    let commit = candidate(state).map(Candidate::commit);
+    commit.or(standing.remotes[standing.spoken_of(offers)].head.as_ref())
+}
+
+/// The branch of what status speaks of.
+fn branch_of<'a>(state: &'a State, standing: &'a Standing, offers: &[Offered]) -> &'a Branch {
+    let testing = candidate(state).and_then(Candidate::testing);
+    testing.unwrap_or_else(|| standing.branch(offers))
 }
 
 fn desired(state: &State, standing: &Standing, offers: &[Offered]) -> Option<snapshot::Desired> {
@@ -287,6 +308,7 @@ fn desired(state: &State, standing: &Standing, offers: &[Offered]) -> Option<sna
         .filter(|resolved| resolved.candidate.commit() == commit);
     Some(snapshot::Desired {
         commit: commit.clone(),
+        testing: candidate(state).and_then(Candidate::testing).cloned(),
         derivation: resolved.map(|resolved| resolved.derivation.clone()),
         toplevel: resolved.and_then(|resolved| resolved.toplevel.clone()),
     })
@@ -340,6 +362,7 @@ fn condition_state(condition: &Condition) -> ConditionState {
         Condition::Waiting(_) => ConditionState::Waiting,
         Condition::Deploying => ConditionState::Deploying,
         Condition::Converged => ConditionState::Converged,
+        Condition::Testing => ConditionState::Testing,
         Condition::Drifted { .. } => ConditionState::Drifted,
         Condition::Refused(_) => ConditionState::Refused,
         Condition::Failed(_) => ConditionState::Failed,
@@ -364,6 +387,7 @@ fn failure_of(condition: &Condition) -> Option<&Failure> {
         Condition::Starting
         | Condition::Deploying
         | Condition::Converged
+        | Condition::Testing
         | Condition::Drifted { .. } => None,
     }
 }

@@ -4,14 +4,18 @@
 //! In: what looks saw. Out: what status and decisions need of it. Must not:
 //! outlive the process.
 
+mod testing;
+
 use std::collections::BTreeSet;
 
+pub(super) use self::testing::IsTested;
 use super::followed::{Followed, Loudness};
 use crate::config;
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::{Ancestry, Offer, RemoteNumber};
 use crate::model::revision::{Branch, CommitId, Confirmed};
 use crate::model::system::Observed;
+use crate::model::testing::Testing;
 use crate::model::time::Now;
 use crate::reconcile::choose::{self, Choice, Offered, Place};
 use crate::report::milestones;
@@ -28,6 +32,10 @@ pub(super) struct Sighting {
 }
 
 /// What a look saw.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time goes through a channel"
+)]
 #[derive(Debug)]
 pub(super) enum Seen {
     /// The host itself is starting or going down; the remote was not asked.
@@ -36,13 +44,24 @@ pub(super) enum Seen {
     Hanging(Failure),
     /// What the remote answered, and what the host is.
     Looked {
-        /// The branch's commit, or why nobody knows.
+        /// The branches' commits, or why nobody knows.
         offer: Result<Offer, Failure>,
         /// What the host is.
         observed: Observed,
         /// Whether it asks for another daemon than this one.
         is_outdated: bool,
     },
+}
+
+/// What was told, and is not told again.
+#[derive(Debug, Default)]
+struct Told {
+    /// Which commits diverge from each other.
+    diverging: BTreeSet<(CommitId, CommitId)>,
+    /// What of the testing branch is refused.
+    refused: Option<(CommitId, FailureCode)>,
+    /// What the testing branch does not contain.
+    lacking: Option<CommitId>,
 }
 
 /// What is known of remotes and host now.
@@ -60,21 +79,32 @@ pub(super) struct Standing {
     ancestry: Ancestry,
     /// Which remote was followed last.
     followed: Option<usize>,
-    /// Which commits were told to diverge from each other.
-    told: BTreeSet<(CommitId, CommitId)>,
+    /// The testing branch that the host follows.
+    testing_branch: Option<Branch>,
+    /// What the testing branch was when somebody could last say.
+    pub(super) testing: Option<Testing>,
+    /// What was told.
+    told: Told,
 }
 
 impl Standing {
     /// Before the first look.
-    pub(super) fn new(remotes: &[config::Remote], observed: Observed) -> Self {
+    pub(super) fn new(
+        remotes: &[config::Remote],
+        testing: Option<Branch>,
+        observed: Observed,
+    ) -> Self {
+        let followed = |remote| Followed::new(remote, testing.as_ref());
         Self {
             observed,
             busy: None,
             unsaved: None,
-            remotes: remotes.iter().map(Followed::from).collect(),
+            remotes: remotes.iter().map(followed).collect(),
             ancestry: Ancestry::default(),
             followed: None,
-            told: BTreeSet::new(),
+            testing_branch: testing,
+            testing: None,
+            told: Told::default(),
         }
     }
 
@@ -88,7 +118,7 @@ impl Standing {
     ) {
         let answer = offer.map(|offer| {
             self.ancestry.learn(offer.ancestry);
-            offer.commit
+            (offer.commit, offer.testing)
         });
         if let Some(followed) = self.remotes.get_mut(remote.0) {
             followed.take(answer, judged_for, now);
@@ -188,13 +218,13 @@ impl Standing {
                 continue;
             };
             let pair = (ours.clone(), theirs.clone());
-            if !self.told.contains(&pair) {
+            if !self.told.diverging.contains(&pair) {
                 let (first, other) = (&self.remotes[followed], &self.remotes[index]);
                 milestones::remotes_diverge(&first.name, ours, &other.name, theirs);
             }
             diverging.insert(pair);
         }
-        self.told = diverging;
+        self.told.diverging = diverging;
     }
 }
 
@@ -206,18 +236,22 @@ mod tests {
     use crate::model::failure::FailureCode;
     use crate::model::system::{BootId, DefaultEntry};
 
-    fn commit(digit: &str) -> CommitId {
+    pub(super) fn commit(digit: &str) -> CommitId {
         CommitId::try_from(digit.repeat(40)).expect("forty digits")
     }
 
-    fn confirmed(floor: &str) -> Confirmed {
+    pub(super) fn confirmed(floor: &str) -> Confirmed {
         Confirmed {
             floor: Some(commit(floor)),
             allowed: None,
         }
     }
 
-    fn standing() -> Standing {
+    pub(super) fn testing_branch() -> Branch {
+        Branch::try_from("testing-web1".to_owned()).expect("a branch name")
+    }
+
+    pub(super) fn standing() -> Standing {
         let text = "[[remote]]\nurl = \"https://a.example.org/a\"\n\
                     [[remote]]\nname = \"b\"\nurl = \"https://b.example.org/a\"\nbranch = \"next\"\n";
         let (config, _) = config::parse("config.toml", text).expect(text);
@@ -228,11 +262,11 @@ mod tests {
             default_entry: DefaultEntry::Unreadable("none".to_owned()),
             boot_id: BootId("boot".to_owned()),
         };
-        Standing::new(&config.remotes, observed)
+        Standing::new(&config.remotes, Some(testing_branch()), observed)
     }
 
     /// What a remote offers, which descends from these.
-    fn offer(digit: &str, descends_from: &[&str]) -> Result<Offer, Failure> {
+    pub(super) fn offer(digit: &str, descends_from: &[&str]) -> Result<Offer, Failure> {
         let mut ancestry = Ancestry::default();
         for ancestor in descends_from {
             ancestry.add(commit(ancestor), commit(digit));
@@ -240,14 +274,20 @@ mod tests {
         Ok(Offer {
             commit: commit(digit),
             ancestry,
+            testing: None,
         })
     }
 
-    fn failed(code: FailureCode) -> Result<Offer, Failure> {
+    pub(super) fn failed(code: FailureCode) -> Result<Offer, Failure> {
         Err(Failure::new(code, "m", "h"))
     }
 
-    fn take(standing: &mut Standing, remote: usize, offer: Result<Offer, Failure>, floor: &str) {
+    pub(super) fn take(
+        standing: &mut Standing,
+        remote: usize,
+        offer: Result<Offer, Failure>,
+        floor: &str,
+    ) {
         let now = Now {
             wall: "2026-11-22T12:00:00Z".parse().expect("a time"),
             since_boot: Duration::from_secs(1),

@@ -29,9 +29,9 @@ pub fn ask(remote: &RemoteAddress, credentials: Option<PathBuf>) -> Result<Commi
         Scratch::new(Path::new(SCRATCH)).map_err(|error| format!("{SCRATCH}: {error}"))?;
     let mirror = Mirror::own(&scratch.0).map_err(|error| format!("{error:#}"))?;
     let credentials = Credentials::new(credentials).map_err(|error| error.to_string())?;
-    let answer = Fetcher::new(mirror, credentials).poll(remote);
+    let answer = Fetcher::new(mirror, credentials).poll(remote, None);
     match answer.unwrap_or_else(|trouble| trouble.answer(&remote.url)) {
-        Answer::Head { commit } | Answer::Fetched { commit } => Ok(commit),
+        Answer::Head { commit, .. } | Answer::Fetched { commit } => Ok(commit),
         Answer::BranchMissing => Err(format!(
             "{} has no branch {}",
             remote.shown_url(),

@@ -32,7 +32,8 @@ pub fn fuzz_refs(bytes: &[u8]) {
         return;
     };
     if let Ok(mut session) = Session::greet(metered, "git://example.org/r")
-        && let Ok(Some(commit)) = session.head(&branch, &meter)
+        && let Ok(heads) = session.heads(&[branch], &meter)
+        && let Some(Some(commit)) = heads.into_iter().next()
     {
         assert_eq!(commit.as_str().len(), 40);
     }

@@ -136,8 +136,8 @@ fn read_line(reader: &mut impl BufRead) -> anyhow::Result<Option<Vec<u8>>> {
 /// The answer to one request.
 fn respond(fetcher: &mut Fetcher, line: &[u8]) -> Answer {
     match serde_json::from_slice(line) {
-        Ok(Request::Poll { remote }) => fetcher
-            .poll(&remote)
+        Ok(Request::Poll { remote, testing }) => fetcher
+            .poll(&remote, testing.as_ref())
             .unwrap_or_else(|trouble| trouble.answer(&remote.url)),
         Ok(Request::Fetch {
             remote,

@@ -23,7 +23,7 @@ use crate::fetcher::mirror::Mirror;
 use crate::fetcher::session::{self, Session, commit_id, no_credentials};
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::{Answer, Problem, RemoteAddress};
-use crate::model::revision::CommitId;
+use crate::model::revision::{Branch, CommitId};
 
 /// The mirror, and the connection to the remote that was polled last.
 pub(super) struct Fetcher {
@@ -59,18 +59,23 @@ impl Fetcher {
         self.is_stuck
     }
 
-    /// Asks which commit the branch is. A connection kept from the last poll
-    /// may have ended meanwhile; then a new one is made, once.
-    pub(super) fn poll(&mut self, remote: &RemoteAddress) -> Result<Answer, Trouble> {
+    /// Asks which commit the branch is, and which the other one. A connection
+    /// kept from the last poll may have ended meanwhile; then a new one is made,
+    /// once.
+    pub(super) fn poll(
+        &mut self,
+        remote: &RemoteAddress,
+        testing: Option<&Branch>,
+    ) -> Result<Answer, Trouble> {
         if let Some(kept) = self.session.take().filter(|kept| kept.is_with(&remote.url)) {
-            let asked = self.ask(remote, move |_| Ok(kept));
+            let asked = self.ask(remote, testing, move |_| Ok(kept));
             if !asked.as_ref().is_err_and(Trouble::may_be_a_lost_connection) {
                 return asked;
             }
         }
         let repository = self.mirror.open()?;
         let (address, credentials) = (remote.clone(), Arc::clone(&self.credentials));
-        let asked = self.ask(remote, move |meter| {
+        let asked = self.ask(remote, testing, move |meter| {
             Session::connect(&repository, &address, &credentials, meter)
         });
         asked.map_err(|trouble| self.credentials.explain(remote, trouble))
@@ -147,35 +152,51 @@ impl Fetcher {
         }
     }
 
+    /// Whatever else the mirror holds comes along: nobody would ask for it again.
+    /// What is gone from there, or elsewhere by now, stays behind.
     fn renew(&mut self, wanted: Wanted) -> Result<(), Trouble> {
+        let besides = wanted.besides(&self.mirror.open()?)?;
         let fresh = self.mirror.open_fresh()?;
-        match self.watch(move |meter| wanted.receive(&fresh, meter))? {
-            Answer::Fetched { .. } => self.mirror.take_fresh(),
+        let repository = fresh.clone();
+        let answer = self.watch(move |meter| wanted.receive(&repository, meter))?;
+        if !matches!(answer, Answer::Fetched { .. }) {
             // It is gone again; the next look tells.
-            Answer::Head { .. }
-            | Answer::BranchMissing
-            | Answer::Lineage { .. }
-            | Answer::Failed { .. } => Ok(()),
+            return Ok(());
         }
+        for other in besides {
+            let repository = fresh.clone();
+            match self.watch(move |meter| other.receive(&repository, meter)) {
+                Ok(_) => {}
+                Err(trouble) if trouble.problem == Problem::Moved => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        self.mirror.take_fresh()
     }
 
     /// Asks over a session, and keeps it if that worked and if it may be kept.
     fn ask(
         &mut self,
         remote: &RemoteAddress,
+        testing: Option<&Branch>,
         session: impl FnOnce(&Arc<Meter>) -> Result<Session, Trouble> + Send + 'static,
     ) -> Result<Answer, Trouble> {
-        let branch = remote.branch.clone();
-        let (session, head) = self.watch(move |meter| {
+        let mut branches = vec![remote.branch.clone()];
+        branches.extend(testing.cloned());
+        let (session, heads) = self.watch(move |meter| {
             let mut session = session(meter)?;
-            let head = session.head(&branch, meter)?;
-            Ok((session, head))
+            let heads = session.heads(&branches, meter)?;
+            Ok((session, heads))
         })?;
         if session.can_be_kept() {
             self.session = Some(session);
         }
-        Ok(match head {
-            Some(commit) => Answer::Head { commit },
+        let mut heads = heads.into_iter();
+        Ok(match heads.next().flatten() {
+            Some(commit) => Answer::Head {
+                commit,
+                testing: heads.next().flatten(),
+            },
             None => Answer::BranchMissing,
         })
     }
@@ -220,9 +241,14 @@ impl Fetcher {
     }
 }
 
+/// Where the mirror keeps the branches of a remote.
+fn local_directory(remote: &RemoteAddress) -> String {
+    format!("refs/deploy/{}/", remote.name)
+}
+
 /// Where the mirror keeps the branch.
 fn local_reference(remote: &RemoteAddress) -> String {
-    format!("refs/deploy/{}/{}", remote.name, remote.branch)
+    format!("{}{}", local_directory(remote), remote.branch)
 }
 
 fn fetched(commit: &CommitId) -> Answer {
@@ -245,6 +271,29 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// The same for the other branches of the remote that a mirror holds.
+    fn besides(&self, repository: &gix::Repository) -> Result<Vec<Self>, Trouble> {
+        let besides = || -> anyhow::Result<Vec<Self>> {
+            let mut besides = Vec::new();
+            for reference in repository.references()?.all()? {
+                let reference = reference.map_err(|error| anyhow::anyhow!("a ref: {error}"))?;
+                let name = reference.name().as_bstr().to_string();
+                let branch = name.strip_prefix(&local_directory(&self.remote));
+                let branch = branch.and_then(|branch| Branch::try_from(branch.to_owned()).ok());
+                let commit = reference.try_id().map(|id| commit_id(&id));
+                if let (Some(branch), Some(Ok(commit))) = (branch, commit)
+                    && branch != self.remote.branch
+                {
+                    let mut other = self.clone();
+                    (other.remote.branch, other.commit) = (branch, commit);
+                    besides.push(other);
+                }
+            }
+            Ok(besides)
+        };
+        besides().map_err(|error| Trouble::new(Problem::Mirror, format!("{error:#}")))
+    }
+
     /// Fetches the branch, and looks whether the mirror then holds the commit
     /// and all of it.
     fn receive(&self, repository: &gix::Repository, meter: &Arc<Meter>) -> Result<Answer, Trouble> {

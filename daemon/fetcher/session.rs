@@ -1,6 +1,6 @@
 //! One connection to a remote, its handshake done.
 //!
-//! In: a URL. Out: the commit that a branch is. Must not: fetch, or write.
+//! In: a URL. Out: the commits that branches are. Must not: fetch, or write.
 
 use std::sync::Arc;
 
@@ -81,31 +81,31 @@ impl Session {
             && self.handshake.server_protocol_version == Protocol::V2
     }
 
-    /// Asks which commit the branch is.
-    pub(super) fn head(
+    /// Asks which commits the branches are, in one exchange.
+    pub(super) fn heads(
         &mut self,
-        branch: &Branch,
+        branches: &[Branch],
         meter: &Arc<Meter>,
-    ) -> Result<Option<CommitId>, Trouble> {
+    ) -> Result<Vec<Option<CommitId>>, Trouble> {
         self.transport.inner.measure_with(Arc::clone(meter));
-        let name = branch.reference();
+        let names: Vec<String> = branches.iter().map(Branch::reference).collect();
         let listed;
         let refs = match &self.handshake.refs {
             // Protocol 0 and 1 told every ref with the handshake.
             Some(refs) => refs,
             None => {
-                listed = self.list(&name)?;
+                listed = self.list(&names)?;
                 &listed
             }
         };
-        find(refs, &name)
+        names.iter().map(|name| find(refs, name)).collect()
     }
 
-    /// One `ls-refs` with the full name: any shorter one makes the server send
-    /// more than one ref.
-    fn list(&mut self, name: &str) -> Result<Vec<Ref>, Trouble> {
+    /// One `ls-refs` with the full names: any shorter one makes the server send
+    /// more than those refs.
+    fn list(&mut self, names: &[String]) -> Result<Vec<Ref>, Trouble> {
         let mut prefixes = RefPrefixes::new();
-        prefixes.extend([name.into()]);
+        prefixes.extend(names.iter().map(|name| name.as_str().into()));
         let agent = ("agent", Some(AGENT.to_owned()));
         LsRefsCommand::new(Some(prefixes), &self.handshake.capabilities, agent)
             .invoke_blocking(&mut self.transport.inner, &mut Discard, false)

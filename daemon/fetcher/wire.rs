@@ -26,6 +26,9 @@ pub enum Request {
     Poll {
         /// Where to ask.
         remote: RemoteAddress,
+        /// Which other branch is asked for in the same `ls-refs`.
+        #[serde(default)]
+        testing: Option<Branch>,
     },
     /// Bring this commit, which the branch was just seen to be, into the mirror.
     Fetch {
@@ -137,6 +140,9 @@ pub enum Answer {
     Head {
         /// The commit.
         commit: CommitId,
+        /// What the other branch is, if the remote has it.
+        #[serde(default)]
+        testing: Option<CommitId>,
     },
     /// The remote answered, and has no such branch.
     BranchMissing,

@@ -50,6 +50,8 @@ pub struct State {
     pub phase: String,
     /// The state of the condition, as in the snapshot.
     pub condition: String,
+    /// The branch of the commit that the host is brought to, or was.
+    pub branch: String,
     /// The remotes, in the order of the configuration.
     pub remotes: Vec<Remote>,
 }
@@ -127,7 +129,8 @@ impl Server {
             let emitter = self.object.signal_emitter();
             let told = async {
                 control.phase_changed(emitter).await?;
-                control.condition_changed(emitter).await
+                control.condition_changed(emitter).await?;
+                control.branch_changed(emitter).await
             };
             if let Err(error) = told.await {
                 tracing::debug!(%error, "a change of the properties could not be told");
@@ -216,6 +219,12 @@ impl Control {
     #[zbus(property(emits_changed_signal = "false"))]
     fn remotes(&self) -> Vec<Remote> {
         self.state.borrow().remotes.clone()
+    }
+
+    /// Which branch the host is what it is for: its own, or the testing branch.
+    #[zbus(property)]
+    fn branch(&self) -> String {
+        self.state.borrow().branch.clone()
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Cause {
     Operator,
     /// The commit was brought to the host in another mode.
     Mode,
+    /// The testing branch is gone, merged, or may not be followed any more.
+    TestingLeft,
 }
 
 impl Cause {
@@ -50,6 +52,7 @@ impl Cause {
             Self::Retry => "retry",
             Self::Operator => "operator",
             Self::Mode => "mode",
+            Self::TestingLeft => "testing branch left",
         }
     }
 }
@@ -90,7 +93,10 @@ pub struct Deployment {
 impl Deployment {
     /// What it makes of the host.
     pub fn aim(&self) -> Mode {
-        self.mode
+        match self.candidate {
+            Candidate::Commit(_) => self.mode,
+            Candidate::Testing { .. } => Mode::Test,
+        }
     }
 
     /// Whether the host is what it was to become.

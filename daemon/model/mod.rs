@@ -5,6 +5,7 @@
 
 pub mod revision;
 pub mod offer;
+pub mod testing;
 pub mod system;
 pub mod time;
 pub mod policy;

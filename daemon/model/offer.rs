@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::revision::CommitId;
+use super::testing::Testing;
 
 /// The place of a remote in the configuration's list, from zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +19,8 @@ pub struct Offer {
     pub commit: CommitId,
     /// How it lies to what other remotes offer, as far as that is known.
     pub ancestry: Ancestry,
+    /// What the testing branch is there, if it is asked for there.
+    pub testing: Option<Testing>,
 }
 
 /// Which commits are known to descend from which others. What is not known

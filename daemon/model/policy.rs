@@ -25,6 +25,18 @@ pub enum Mode {
     Test,
 }
 
+/// When a testing branch is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FollowTesting {
+    /// Where commits have to be signed: who may push is then not enough.
+    #[default]
+    IfSigned,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// What to do when the host, at rest, is not what it was brought to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -121,15 +121,30 @@ impl fmt::Display for Branch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Candidate {
-    /// A commit that a remote's branch points to.
+    /// A commit that the host's branch points to.
     Commit(CommitId),
+    /// A commit that a testing branch points to: it is only ever tested.
+    Testing {
+        /// The branch.
+        branch: Branch,
+        /// The commit.
+        commit: CommitId,
+    },
 }
 
 impl Candidate {
     /// The commit that the candidate is.
     pub fn commit(&self) -> &CommitId {
         match self {
-            Self::Commit(commit) => commit,
+            Self::Commit(commit) | Self::Testing { commit, .. } => commit,
+        }
+    }
+
+    /// The testing branch that it is of, if it is of one.
+    pub fn testing(&self) -> Option<&Branch> {
+        match self {
+            Self::Commit(_) => None,
+            Self::Testing { branch, .. } => Some(branch),
         }
     }
 }

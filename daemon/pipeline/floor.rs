@@ -23,8 +23,26 @@ const LIMIT: u64 = 64;
 
 /// The commits of the running, the booted and the profiled system, each once.
 pub(super) fn embedded(root: &Path) -> Vec<CommitId> {
-    let profiled = observe::profile(root).map(|entry| entry.toplevel);
-    let systems = [observe::running(root), observe::booted(root), profiled];
+    commits_of(
+        root,
+        [
+            observe::running(root),
+            observe::booted(root),
+            profiled(root),
+        ],
+    )
+}
+
+/// The same without the running system: it may only be tested.
+pub(super) fn lasting(root: &Path) -> Vec<CommitId> {
+    commits_of(root, [observe::booted(root), profiled(root)])
+}
+
+fn profiled(root: &Path) -> Option<Toplevel> {
+    observe::profile(root).map(|entry| entry.toplevel)
+}
+
+fn commits_of(root: &Path, systems: impl IntoIterator<Item = Option<Toplevel>>) -> Vec<CommitId> {
     let mut commits = Vec::new();
     for system in systems.into_iter().flatten() {
         if let Some(commit) = of(root, &system)

@@ -13,6 +13,7 @@
 mod conversation;
 mod look;
 mod lineage;
+mod testing;
 mod sources;
 mod failure;
 mod place;
@@ -27,10 +28,12 @@ use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
 use self::conversation::Conversation;
-use self::look::{Look, LookError, Looked};
+use self::look::{Found, Look, LookError, Looked};
 pub(super) use self::place::{Place, remove_unused};
 use self::sources::Trace;
 pub(super) use self::sources::is_there;
+use self::testing::Untaken;
+pub(super) use self::testing::{Polled, Tip};
 use crate::config;
 use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
@@ -42,7 +45,7 @@ use crate::model::credential::Credential;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::RemoteNumber;
 use crate::model::policy::FetchLimits;
-use crate::model::revision::CommitId;
+use crate::model::revision::{Branch, CommitId};
 use crate::pipeline::step::credentials;
 
 /// Who fetches. The group of this name may read the mirrors.
@@ -97,6 +100,10 @@ struct State {
     conversation: Option<Conversation<UnixStream>>,
     /// The commit that was fetched last.
     fetched: Option<CommitId>,
+    /// The testing branch's.
+    tested: Option<CommitId>,
+    /// The one of the testing branch that could not be fetched last.
+    untaken: Option<Untaken>,
     /// The files of the credentials, as they were when that fetcher began.
     sources: Vec<Trace>,
 }
@@ -134,15 +141,16 @@ impl Remote {
         &self.place
     }
 
-    /// Asks which commit the branch is, and brings it into the mirror unless
-    /// it was brought there last time.
+    /// Asks which commit the branch is, and the testing branch with it, and
+    /// brings them into the mirror unless they were brought there last time.
     ///
     /// May be dropped at any time: the fetcher is then taken for lost, and
     /// replaced by the next call.
-    pub(super) async fn poll(&self) -> Result<CommitId, Failure> {
+    pub(super) async fn poll(&self, testing: Option<&Branch>) -> Result<Polled, Failure> {
         let mut state = self.state.lock().await;
         if self.is_doubted.swap(false, Ordering::Relaxed) {
             state.fetched = None;
+            state.tested = None;
         }
         let sources = sources::look(&self.credentials).await;
         if let Some(missing) = sources::missing(&sources) {
@@ -153,15 +161,42 @@ impl Remote {
             state.conversation = None;
             state.sources = sources;
         }
+        let before = state.fetched.clone();
+        let found = self.find(&mut state, testing).await?;
+        // What is new on the branch comes first, and is worked on meanwhile.
+        let has_moved = before.is_some_and(|before| before != found.commit);
+        let testing = match (testing, found.testing) {
+            (Some(_), None) => Tip::Missing,
+            (Some(branch), Some(commit)) if !has_moved => {
+                self.bring_testing(&mut state, branch, commit).await
+            }
+            (Some(_), Some(_)) | (None, _) => Tip::Unknown,
+        };
+        let commit = match &state.fetched {
+            Some(commit) => commit.clone(),
+            // It went with the mirror.
+            None => self.find(&mut state, None).await?.commit,
+        };
+        Ok(Polled { commit, testing })
+    }
+
+    /// Asks the fetcher that there is, or a new one.
+    async fn find(&self, state: &mut State, testing: Option<&Branch>) -> Result<Found, Failure> {
         let looked = match state.conversation.take() {
-            Some(kept) => self.look_again(kept, state.fetched.as_ref()).await?,
-            None => self.look_anew(state.fetched.as_ref()).await?,
+            Some(kept) => {
+                let look = self.look(state.fetched.as_ref(), testing);
+                self.look_again(kept, look).await?
+            }
+            None => {
+                self.look_anew(self.look(state.fetched.as_ref(), testing))
+                    .await?
+            }
         };
         state.conversation = looked.conversation;
         match looked.result {
-            Ok(commit) => {
-                state.fetched = Some(commit.clone());
-                Ok(commit)
+            Ok(found) => {
+                state.fetched = Some(found.commit.clone());
+                Ok(found)
             }
             Err(error) => Err(self.fail(error, state.conversation.is_none()).await),
         }
@@ -179,24 +214,25 @@ impl Remote {
     async fn look_again(
         &self,
         kept: Conversation<UnixStream>,
-        fetched: Option<&CommitId>,
+        look: Look<'_>,
     ) -> Result<Looked<UnixStream>, Failure> {
-        let looked = self.look(fetched).take(kept).await;
+        let looked = look.take(kept).await;
         if matches!(looked.result, Err(LookError::EndedBeforePoll)) {
             debug!("the fetcher ended since the last poll");
-            return self.look_anew(fetched).await;
+            return self.look_anew(look).await;
         }
         Ok(looked)
     }
 
-    async fn look_anew(&self, fetched: Option<&CommitId>) -> Result<Looked<UnixStream>, Failure> {
+    async fn look_anew(&self, look: Look<'_>) -> Result<Looked<UnixStream>, Failure> {
         let conversation = self.start().await?;
-        Ok(self.look(fetched).take(conversation).await)
+        Ok(look.take(conversation).await)
     }
 
-    fn look<'a>(&'a self, fetched: Option<&'a CommitId>) -> Look<'a> {
+    fn look<'a>(&'a self, fetched: Option<&'a CommitId>, testing: Option<&'a Branch>) -> Look<'a> {
         Look {
             address: &self.address,
+            testing,
             fetched,
             poll_deadline: self.poll_deadline,
             fetch_deadline: self.fetch_deadline,
@@ -260,7 +296,12 @@ impl Remote {
     /// The failure, with the fetcher's last words if it is lost, and then the
     /// fetcher's end.
     async fn fail(&self, error: LookError, is_lost: bool) -> Failure {
-        let mut failure = error.failure(&self.address, &self.place);
+        self.fail_at(&self.address, error, is_lost).await
+    }
+
+    /// The same for another of its branches.
+    async fn fail_at(&self, address: &RemoteAddress, error: LookError, is_lost: bool) -> Failure {
+        let mut failure = error.failure(address, &self.place);
         if !is_lost {
             return failure;
         }

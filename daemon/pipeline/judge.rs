@@ -5,9 +5,11 @@
 //! the files of keys. Out: nothing, or the one reason why not. Must not:
 //! believe the fetcher beyond the bytes it brings, or start anything.
 
+mod testing;
 mod keys;
 mod words;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +20,7 @@ use super::git::Remote;
 use crate::host::clock;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::policy::{ForcePush, Require, Trust};
-use crate::model::revision::{CommitId, Confirmed};
+use crate::model::revision::{Branch, CommitId, Confirmed};
 use crate::trust::history::{Accepted, Demand, History, Question, Refused};
 use crate::trust::keys::Signer;
 
@@ -28,16 +30,48 @@ const MEMORY: Duration = Duration::from_secs(10 * 60);
 /// The demands, and what was found out by them.
 pub(crate) struct Judge {
     trust: Trust,
+    testing: Option<Branch>,
     root: PathBuf,
     memory: Mutex<Memory>,
 }
 
+/// How many verdicts are remembered: of the branch, of the testing branch, and
+/// of what they were before.
+const MOST: usize = 8;
+
 #[derive(Default)]
 struct Memory {
-    /// With the time since boot at which it was given.
-    verdict: Option<(Case, Duration, Result<(), Failure>)>,
+    /// Newest last.
+    verdicts: VecDeque<Given>,
+    /// How commits of the two branches lie to each other, newest last.
+    descents: VecDeque<Descent>,
     /// A commit that was shown to descend from the introduction.
     introduced: Option<CommitId>,
+}
+
+/// Whether a commit descends from another.
+struct Descent {
+    commit: CommitId,
+    from: CommitId,
+    descends: bool,
+}
+
+/// A verdict.
+struct Given {
+    case: Case,
+    /// The time since boot.
+    at: Duration,
+    verdict: Result<(), Failure>,
+}
+
+impl Given {
+    /// How two commits lie to each other does not change, and without keys that
+    /// is all.
+    fn is_for_ever(&self) -> bool {
+        let code = self.verdict.as_ref().err().map(|failure| failure.code);
+        let is_of_ancestry = matches!(code, Some(FailureCode::Downgrade | FailureCode::Diverged));
+        is_of_ancestry || self.case.keys == KeyFiles::default()
+    }
 }
 
 /// What a verdict depends on.
@@ -46,6 +80,7 @@ struct Case {
     tip: CommitId,
     floors: Vec<CommitId>,
     keys: KeyFiles,
+    force_push: ForcePush,
 }
 
 /// The failure of a commit that is older than the floor.
@@ -57,10 +92,12 @@ pub(crate) fn older(tip: &CommitId, floor: &CommitId) -> Failure {
 }
 
 impl Judge {
-    /// A judge who has seen nothing yet. `root` is where the host's files are.
-    pub(crate) fn new(trust: Trust, root: &Path) -> Self {
+    /// A judge who has seen nothing yet. `testing`: the testing branch that is
+    /// followed; `root`: where the host's files are.
+    pub(crate) fn new(trust: Trust, testing: Option<Branch>, root: &Path) -> Self {
         Self {
             trust,
+            testing,
             root: root.to_owned(),
             memory: Mutex::default(),
         }
@@ -85,7 +122,12 @@ impl Judge {
             tip: tip.clone(),
             floors,
             keys: self.keys()?,
+            force_push: self.trust.force_push,
         };
+        self.decide(remote, case).await
+    }
+
+    async fn decide(&self, remote: &Remote, case: Case) -> Result<(), Failure> {
         if let Some(verdict) = self.remembered(&case) {
             return verdict;
         }
@@ -102,9 +144,11 @@ impl Judge {
     /// What the tip has to follow. The ledger knows it; where it was lost, the
     /// systems that are here do, if they were built with their revision.
     fn floors(&self, confirmed: &Confirmed) -> Vec<CommitId> {
-        match &confirmed.floor {
-            Some(floor) => vec![floor.clone()],
-            None => floor::embedded(&self.root),
+        match (&confirmed.floor, &self.testing) {
+            (Some(floor), _) => vec![floor.clone()],
+            // What runs may be what is only tested.
+            (None, Some(_)) => floor::lasting(&self.root),
+            (None, None) => floor::embedded(&self.root),
         }
     }
 
@@ -127,19 +171,26 @@ impl Judge {
 
     fn remembered(&self, case: &Case) -> Option<Result<(), Failure>> {
         let memory = self.memory.lock().ok()?;
-        let (known, since, verdict) = memory.verdict.as_ref()?;
-        let age = clock::now().since_boot.saturating_sub(*since);
-        // What follows what stays as it is for ever.
-        let may_age = known.keys != KeyFiles::default();
-        (known == case && (age < MEMORY || !may_age)).then(|| verdict.clone())
+        let given = memory.verdicts.iter().find(|given| given.case == *case)?;
+        let age = clock::now().since_boot.saturating_sub(given.at);
+        (age < MEMORY || given.is_for_ever()).then(|| given.verdict.clone())
     }
 
     fn remember(&self, case: Case, verdict: Result<(), Failure>) {
         if let Ok(mut memory) = self.memory.lock() {
-            if verdict.is_ok() && self.trust.introduction.is_some() {
+            let is_of_branch = case.force_push == self.trust.force_push;
+            if verdict.is_ok() && is_of_branch && self.trust.introduction.is_some() {
                 memory.introduced = Some(case.tip.clone());
             }
-            memory.verdict = Some((case, clock::now().since_boot, verdict));
+            memory.verdicts.retain(|given| given.case != case);
+            memory.verdicts.push_back(Given {
+                case,
+                at: clock::now().since_boot,
+                verdict,
+            });
+            while memory.verdicts.len() > MOST {
+                memory.verdicts.pop_front();
+            }
         }
     }
 
@@ -168,7 +219,7 @@ impl Judge {
             refused,
             Refused::Downgrade { .. } | Refused::Diverged { .. }
         );
-        let instead = match self.trust.force_push {
+        let instead = match case.force_push {
             _ if !is_forced || floor.is_none() => None,
             ForcePush::Refuse => None,
             ForcePush::IfSigned if demand == Demand::Nothing => Some(Demand::Tip),

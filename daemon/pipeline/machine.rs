@@ -25,7 +25,7 @@ use crate::model::flake::Flake;
 use crate::model::health::{Baseline, Reachability};
 use crate::model::offer::{Offer, RemoteNumber};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback};
-use crate::model::revision::{Candidate, Confirmed};
+use crate::model::revision::{Branch, Candidate, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
@@ -68,8 +68,9 @@ impl Machine {
         boot_id: BootId,
         origin: Origin,
         config: &Config,
+        testing: Option<&Branch>,
     ) -> Self {
-        let remotes = Remotes::new(&systemd, &programs, config, Path::new(ROOT));
+        let remotes = Remotes::new(&systemd, &programs, config, testing, Path::new(ROOT));
         Self {
             steps: Steps::new(systemd.clone(), programs),
             systemd,

@@ -47,7 +47,8 @@ use crate::reconcile::permission::BootPermission;
 /// The seam between decisions and the machine.
 pub trait Stages: Send + Sync + 'static {
     /// Asks a remote which commit its branch is, brings it into its mirror, and
-    /// judges whether it may be followed.
+    /// judges whether it may be followed; and the testing branch with it, which
+    /// never keeps the branch from being followed.
     fn poll(
         &self,
         remote: RemoteNumber,

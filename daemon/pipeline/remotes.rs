@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 
-use super::git::{self, Patience, Place, Remote};
+use super::git::{self, Patience, Place, Polled, Remote, Tip};
 use super::judge::{Judge, older};
 use crate::config::Config;
 use crate::fetcher::wire::RemoteAddress;
@@ -23,7 +23,8 @@ use crate::model::credential::Credential;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::{Ancestry, Offer, RemoteNumber};
 use crate::model::policy::ForcePush;
-use crate::model::revision::{CommitId, Confirmed};
+use crate::model::revision::{Branch, CommitId, Confirmed};
+use crate::model::testing::Testing;
 
 /// Of how many commits it is remembered from where they came.
 const ORIGINS: usize = 16;
@@ -41,6 +42,8 @@ pub(crate) struct Remotes {
 struct Followed {
     remote: Remote,
     judge: Judge,
+    /// The testing branch that is asked for here.
+    testing: Option<Branch>,
 }
 
 /// From where a commit is imported.
@@ -64,11 +67,13 @@ struct Found {
 }
 
 impl Remotes {
-    /// Remotes that were not asked yet. `root` is where the host's files are.
+    /// Remotes that were not asked yet. `testing`: the testing branch that the
+    /// host follows; `root`: where the host's files are.
     pub(crate) fn new(
         systemd: &Systemd,
         programs: &Programs,
         config: &Config,
+        testing: Option<&Branch>,
         root: &Path,
     ) -> Self {
         let followed = config.remotes.iter().enumerate().map(|(index, remote)| {
@@ -81,7 +86,9 @@ impl Remotes {
             let number = RemoteNumber(index);
             Followed {
                 remote: Remote::new(systemd, programs, number, remote.clone(), patience),
-                judge: Judge::new(config.trust.clone(), root),
+                // What runs may be what another remote's testing branch was.
+                judge: Judge::new(config.trust.clone(), testing.cloned(), root),
+                testing: remote.testing_branch(testing).cloned(),
             }
         });
         Self {
@@ -111,10 +118,34 @@ impl Remotes {
         let offered = self.offered(number, followed, confirmed).await;
         // Before the others are looked at: of two that end at the same time,
         // one sees the other.
-        self.note(number, offered.as_ref().ok(), confirmed);
-        let commit = offered?;
+        let commit = offered.as_ref().ok().map(|polled| &polled.commit);
+        self.note(number, commit, confirmed);
+        let Polled { commit, testing } = offered?;
         let ancestry = self.ancestry(number, &commit).await;
-        Ok(Offer { commit, ancestry })
+        let testing = self.testing(number, &commit, testing, confirmed).await;
+        Ok(Offer {
+            commit,
+            ancestry,
+            testing,
+        })
+    }
+
+    /// What the testing branch is there, beside the branch itself.
+    async fn testing(
+        &self,
+        number: RemoteNumber,
+        commit: &CommitId,
+        tip: Tip,
+        confirmed: &Confirmed,
+    ) -> Option<Testing> {
+        let followed = self.all.get(number.0)?;
+        let branch = followed.testing.as_ref()?;
+        if let Tip::Held(tested) = &tip {
+            self.note_origin(tested, number);
+        }
+        let (judge, remote) = (&followed.judge, &followed.remote);
+        let judged = judge.judge_testing(remote, commit, tip, confirmed).await;
+        Some(judged.of(branch))
     }
 
     async fn offered(
@@ -122,15 +153,16 @@ impl Remotes {
         number: RemoteNumber,
         followed: &Followed,
         confirmed: &Confirmed,
-    ) -> Result<CommitId, Failure> {
-        let commit = followed.remote.poll().await?;
-        self.note_origin(&commit, number);
-        if let Some(floor) = self.older_than(number, &commit, confirmed).await {
-            return Err(older(&commit, floor));
+    ) -> Result<Polled, Failure> {
+        let polled = followed.remote.poll(followed.testing.as_ref()).await?;
+        let commit = &polled.commit;
+        self.note_origin(commit, number);
+        if let Some(floor) = self.older_than(number, commit, confirmed).await {
+            return Err(older(commit, floor));
         }
         let judge = &followed.judge;
-        judge.judge(&followed.remote, &commit, confirmed).await?;
-        Ok(commit)
+        judge.judge(&followed.remote, commit, confirmed).await?;
+        Ok(polled)
     }
 
     /// The floor, if the commit is older than it by what another mirror shows.
@@ -323,12 +355,12 @@ impl Remotes {
     /// May be dropped at any time.
     pub(crate) async fn any_answers(&self) -> Result<(), Failure> {
         let asking = self.all.iter().enumerate();
-        let asking = asking.map(|(index, it)| async move { (index, it.remote.poll().await) });
+        let asking = asking.map(|(index, it)| async move { (index, it.remote.poll(None).await) });
         let mut asking: FuturesUnordered<_> = asking.collect();
         let mut first: Option<(usize, Failure)> = None;
         while let Some((index, polled)) = asking.next().await {
             match polled {
-                Ok(_commit) => return Ok(()),
+                Ok(_polled) => return Ok(()),
                 Err(failure) if first.as_ref().is_none_or(|(known, _)| index < *known) => {
                     first = Some((index, failure));
                 }

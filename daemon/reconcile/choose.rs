@@ -9,9 +9,13 @@
 //! remote that died costs nothing. Where two diverge nobody is further, and the
 //! order of the configuration decides.
 
+mod testing;
+
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::Ancestry;
 use crate::model::revision::CommitId;
+
+pub use testing::testing;
 
 /// What a remote offers now.
 #[derive(Clone, Debug, PartialEq, Eq)]

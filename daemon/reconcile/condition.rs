@@ -4,8 +4,8 @@
 //! Must not: word it for people; `report` does.
 
 use super::phase::Phase;
-use super::select;
 use super::state::State;
+use super::{branches, select};
 use crate::model::deployment::{Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass};
 use crate::model::system::{Observed, Toplevel};
@@ -21,6 +21,8 @@ pub enum Condition {
     Deploying,
     /// Running system, profile and default entry are what the remote asks for.
     Converged,
+    /// The running system is what the testing branch asks for.
+    Testing,
     /// They were, and something else was put in their place.
     Drifted {
         /// What should be.
@@ -53,6 +55,7 @@ impl Condition {
             Self::Waiting(_) => "waiting",
             Self::Deploying => "deploying",
             Self::Converged => "converged",
+            Self::Testing => "testing",
             Self::Drifted { .. } => "drifted",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
@@ -94,7 +97,7 @@ pub fn condition(state: &State, surroundings: &Surroundings<'_>) -> Condition {
     match (standing, surroundings.remote) {
         // Whatever became of the commit before: this one needs somebody.
         (_, Some(offer)) if offer.code.is_of_offer() => Condition::Refused(offer.clone()),
-        (Some(Condition::Converged) | None, Some(remote)) => {
+        (Some(Condition::Converged | Condition::Testing) | None, Some(remote)) => {
             Condition::RemoteUnreachable(remote.clone())
         }
         (Some(standing), _) => standing,
@@ -103,7 +106,15 @@ pub fn condition(state: &State, surroundings: &Surroundings<'_>) -> Condition {
 }
 
 fn at_rest(state: &State, observed: &Observed) -> Option<Condition> {
-    let last = state.last.as_ref()?;
+    if let Some(standing) = &state.tested.standing {
+        return Some(match select::drift(standing, observed) {
+            Some(wanted) => Condition::Drifted {
+                wanted: wanted.clone(),
+            },
+            None => Condition::Testing,
+        });
+    }
+    let last = branches::told(state)?;
     Some(match &last.outcome {
         Outcome::Deployed | Outcome::Unchanged => match select::drift(last, observed) {
             Some(wanted) => Condition::Drifted {

@@ -162,6 +162,7 @@ fn what_failed_has_not_arrived_because_the_host_boots_it_as_it_did_before() {
     let look = || {
         Event::Looked(Look {
             is_refused: false,
+            testing: None,
             head: Some(commit(1)),
             observed: observed(1),
             demand: Demand::Time,

@@ -14,6 +14,7 @@ use crate::model::stage::{
     Armed, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure,
 };
 use crate::model::system::{Derivation, Observed, Toplevel};
+use crate::model::testing::Testing;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Look {
     pub head: Option<CommitId>,
     /// Whether the remote answered, and what it offers may not be followed.
     pub is_refused: bool,
+    /// What the testing branch is; `None` where none is followed.
+    pub testing: Option<Testing>,
     /// What the host is.
     pub observed: Observed,
     /// Who wants it.

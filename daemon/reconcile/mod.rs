@@ -11,6 +11,7 @@ pub mod state;
 pub mod permission;
 pub mod quarantine;
 pub mod select;
+pub mod branches;
 pub mod step;
 pub mod recover;
 pub mod unsaved;

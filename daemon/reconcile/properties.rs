@@ -17,16 +17,17 @@ use super::phase::Phase;
 use super::recover;
 use super::state::{Context, State, Step};
 use super::step::step;
-use crate::model::deployment::{DeploymentId, Outcome, System};
+use crate::model::deployment::{DeploymentId, Finished, Outcome, System};
 use crate::model::failure::FailureCode;
 use crate::model::health::{Baseline, Reachability};
 use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Settings};
-use crate::model::revision::{Candidate, CommitId};
+use crate::model::revision::{Branch, CommitId};
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict, WantedBy};
 use crate::model::stage::{
     Armed, Arming, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure,
 };
 use crate::model::system::{BootId, DefaultEntry, Generation, Observed, ProfileEntry, Toplevel};
+use crate::model::testing::{Testing, TestingHead};
 use crate::model::time::Now;
 
 /// More events than any one deployment needs.
@@ -45,6 +46,8 @@ fn toplevel_of(commit: &CommitId) -> u8 {
 enum Action {
     /// A look sees this commit, or cannot ask.
     Look(Option<u8>),
+    /// The testing branch becomes something else; the next look sees it.
+    Testing(Seen),
     /// The work under way succeeds.
     Succeed,
     /// The work under way fails in one of its ways.
@@ -69,6 +72,32 @@ enum Action {
     SetMode(Mode),
 }
 
+/// What a look sees of the testing branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    NotFollowed,
+    Unknown,
+    Missing,
+    Merged,
+    Refused(FailureCode),
+    At(u8),
+}
+
+/// The commits of the testing branch; no others are.
+const TESTED: [u8; 4] = [6, 7, 8, 10];
+
+fn testing() -> impl Strategy<Value = Seen> {
+    prop_oneof![
+        1 => Just(Seen::NotFollowed),
+        1 => Just(Seen::Unknown),
+        1 => Just(Seen::Missing),
+        1 => Just(Seen::Merged),
+        1 => Just(Seen::Refused(FailureCode::CommitUnsigned)),
+        1 => Just(Seen::Refused(FailureCode::FetchFailed)),
+        6 => (6_u8..8).prop_map(Seen::At),
+    ]
+}
+
 fn modes() -> impl Strategy<Value = Mode> {
     prop_oneof![
         3 => Just(Mode::Switch),
@@ -80,6 +109,7 @@ fn modes() -> impl Strategy<Value = Mode> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => proptest::option::weighted(0.8, 1_u8..5).prop_map(Action::Look),
+        2 => testing().prop_map(Action::Testing),
         8 => Just(Action::Succeed),
         2 => (0_u8..6).prop_map(Action::Fail),
         1 => Just(Action::Stale),
@@ -114,6 +144,12 @@ struct World {
     led_back: HashSet<Toplevel>,
     /// The mode that was in force when each deployment began.
     began_in: HashMap<DeploymentId, Mode>,
+    /// What the testing branch is.
+    testing: Seen,
+    /// Ends that were learnt from.
+    learned: Vec<Finished>,
+    /// What was tested before a reboot, while the branch does not move.
+    ended: HashSet<CommitId>,
 }
 
 impl World {
@@ -139,6 +175,9 @@ impl World {
             pending: None,
             led_back: HashSet::new(),
             began_in: HashMap::new(),
+            testing: Seen::NotFollowed,
+            learned: Vec::new(),
+            ended: HashSet::new(),
         }
     }
 
@@ -146,6 +185,7 @@ impl World {
         self.clock += 1;
         match action {
             Action::Look(head) => self.look(head.map(commit)),
+            Action::Testing(testing) => self.testing = *testing,
             Action::Succeed => self.complete(None),
             Action::Fail(way) => self.complete(Some(*way)),
             Action::Stale => {
@@ -174,8 +214,31 @@ impl World {
     }
 
     fn look(&mut self, head: Option<CommitId>) {
+        let head_of_testing = match self.testing {
+            Seen::NotFollowed => None,
+            Seen::Unknown => Some(TestingHead::Unknown),
+            Seen::Missing => Some(TestingHead::Missing),
+            Seen::Merged => Some(TestingHead::Merged(commit(6))),
+            Seen::Refused(code) => Some(TestingHead::Refused(commit(6), failure(code))),
+            Seen::At(index) => Some(TestingHead::At(commit(index))),
+        };
+        match &head_of_testing {
+            Some(TestingHead::At(at)) => self.ended.retain(|ended| ended == at),
+            Some(TestingHead::Missing | TestingHead::Merged(_)) => self.ended.clear(),
+            Some(TestingHead::Unknown | TestingHead::Refused(..)) | None => {}
+        }
+        // Who cannot ask for the one cannot ask for the other.
+        let testing = head_of_testing.map(|known| Testing {
+            branch: Branch::try_from("testing-web1".to_owned()).expect("it is a branch"),
+            head: match head {
+                Some(_) => known,
+                None => TestingHead::Unknown,
+            },
+            lacks: None,
+        });
         self.feed(Event::Looked(Look {
             is_refused: false,
+            testing,
             head,
             observed: self.observed.clone(),
             demand: Demand::Look,
@@ -241,6 +304,9 @@ impl World {
     }
 
     fn reboot(&mut self) {
+        let standing = self.state.tested.standing.as_ref();
+        let standing = standing.map(|it| it.deployment.candidate.commit().clone());
+        self.ended.extend(standing);
         self.observed.boot_id = BootId(format!("boot-{}", self.clock));
         let booted = self.observed.default_entry.toplevel().cloned();
         // Timers and tokens are in memory.
@@ -277,6 +343,12 @@ impl World {
             let id = deployment.id.clone();
             self.began_in.entry(id).or_insert(self.policy.mode);
         }
+        let tested = TESTED.map(commit);
+        let floor = self.state.floor.as_ref();
+        assert!(
+            !floor.is_some_and(|floor| tested.contains(floor)),
+            "{floor:?}"
+        );
         self.learn();
         for effect in next.effects {
             match effect {
@@ -312,20 +384,40 @@ impl World {
 
     /// Remembers what was activated and failed, and what stands again.
     fn learn(&mut self) {
-        let Some(last) = &self.state.last else { return };
-        let Some(toplevel) = &last.toplevel else {
-            return;
+        let (last, tried) = (&self.state.last, &self.state.tested.tried);
+        // The later one last.
+        let ended = match self.state.tested.is_latest {
+            true => [last, tried],
+            false => [tried, last],
         };
-        match &last.outcome {
+        let news: Vec<Finished> = ended
+            .into_iter()
+            .flatten()
+            .filter(|finished| !self.learned.contains(finished))
+            .cloned()
+            .collect();
+        for finished in news {
+            if let Some(toplevel) = finished.toplevel.clone() {
+                self.learn_of(toplevel, &finished.outcome);
+            }
+            self.learned.push(finished);
+            // No more than two are looked at.
+            let surplus = self.learned.len().saturating_sub(4);
+            self.learned.drain(..surplus);
+        }
+    }
+
+    fn learn_of(&mut self, toplevel: Toplevel, outcome: &Outcome) {
+        match outcome {
             // The reboot says nothing about it.
             Outcome::RolledBackByReboot(failure) if failure.code == FailureCode::TestEnded => {}
             Outcome::RolledBack(_)
             | Outcome::RolledBackByReboot(_)
             | Outcome::RollbackFailed(_) => {
-                self.led_back.insert(toplevel.clone());
+                self.led_back.insert(toplevel);
             }
             Outcome::Deployed | Outcome::Unchanged => {
-                self.led_back.remove(toplevel);
+                self.led_back.remove(&toplevel);
             }
             Outcome::Refused(_)
             | Outcome::Failed(_)
@@ -385,10 +477,25 @@ impl World {
             "{} failed before and is activated again",
             system.toplevel
         );
-        assert_ne!(self.began_in[id], Mode::Boot, "{id} is activated");
+        match self.testing_of(id) {
+            Some(tested) => assert!(!self.ended.contains(&tested), "{tested} is tested again"),
+            None => assert_ne!(self.began_in[id], Mode::Boot, "{id} is activated"),
+        }
+    }
+
+    /// The commit that the deployment is to test for the testing branch.
+    fn testing_of(&self, id: &DeploymentId) -> Option<CommitId> {
+        let current = self.state.phase.deployment().expect("one goes on");
+        assert_eq!(current.id, *id);
+        let candidate = current.candidate.commit();
+        TESTED
+            .map(commit)
+            .contains(candidate)
+            .then(|| candidate.clone())
     }
 
     fn check_permission(&self, id: &DeploymentId, permission: &BootPermission) {
+        assert_eq!(self.testing_of(id), None, "it is only ever tested");
         let mode = self.began_in[id];
         assert_ne!(mode, Mode::Test, "{id} was only to be tested");
         match permission {
@@ -475,11 +582,11 @@ impl World {
     fn success(&mut self, id: &DeploymentId, work: &Work) -> Report {
         match work {
             Work::Import(_) => Report::Imported(Ok(())),
-            Work::Evaluate(Candidate::Commit(commit)) => {
-                Report::Evaluated(Ok(derivation(toplevel_of(commit))))
+            Work::Evaluate(candidate) => {
+                Report::Evaluated(Ok(derivation(toplevel_of(candidate.commit()))))
             }
             Work::Build(wanted) => {
-                let index = (1..10).find(|index| derivation(*index) == *wanted);
+                let index = (1..60).find(|index| derivation(*index) == *wanted);
                 Report::Built(Ok(toplevel(index.unwrap_or(0))))
             }
             Work::Root(..) => Report::Rooted(Ok(self.observed.clone())),
@@ -642,6 +749,7 @@ proptest! {
     fn a_good_commit_always_arrives_whatever_came_before(
         policies in policies(),
         mode in modes(),
+        gone in prop_oneof![Just(Seen::NotFollowed), Just(Seen::Missing), Just(Seen::Merged)],
         history in proptest::collection::vec(action(), 1..60),
     ) {
         let mut world = World::new(policies);
@@ -653,6 +761,7 @@ proptest! {
         world.guardian_fires(false);
         world.settle();
         world.act(&Action::SetMode(mode));
+        world.testing = gone;
         let before = world.observed.clone();
         world.look(Some(commit(9)));
         world.settle();
@@ -672,14 +781,63 @@ proptest! {
         prop_assert_eq!(last.outcome, Outcome::Deployed);
         prop_assert_eq!(&world.observed.running, &Some(toplevel(9)));
         prop_assert!(mode == Mode::Test || world.observed.is_all(&toplevel(9)));
+        // It may see only now that a branch is gone.
+        world.look(Some(commit(9)));
         let rested = world.state.clone();
         world.look(Some(commit(9)));
-        prop_assert_eq!(&world.state, &rested, "a second look was no no-op");
+        prop_assert_eq!(&world.state, &rested, "another look was no no-op");
+        prop_assert_eq!(&rested.phase, &Phase::Resting);
         if mode == Mode::Test {
             world.reboot();
             world.look(Some(commit(9)));
             prop_assert_eq!(&world.state.phase, &Phase::Resting);
             prop_assert_eq!(&world.observed.default_entry, &before.default_entry);
         }
+    }
+}
+
+proptest! {
+    // Each of them goes through five deployments after its history.
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_testing_branch_is_tested_and_left_whatever_came_before(
+        policies in policies(),
+        history in proptest::collection::vec(action(), 1..60),
+    ) {
+        let mut world = World::new(policies);
+        for action in &history {
+            world.act(action);
+        }
+        world.settle();
+        world.guardian_fires(false);
+        world.settle();
+        world.act(&Action::SetMode(Mode::Switch));
+        world.testing = Seen::Missing;
+        world.look(Some(commit(9)));
+        world.settle();
+        for tested in [8, 10] {
+            world.testing = Seen::At(tested);
+            world.look(Some(commit(9)));
+            world.settle();
+            let running = toplevel(toplevel_of(&commit(tested)));
+            prop_assert_eq!(&world.observed.running, &Some(running));
+            prop_assert!(world.observed.boots(&toplevel(9)));
+            let rested = world.state.clone();
+            world.look(Some(commit(9)));
+            prop_assert_eq!(&world.state, &rested, "a second look was no no-op");
+            world.reboot();
+            world.look(Some(commit(9)));
+            prop_assert_eq!(&world.state.phase, &Phase::Resting);
+            prop_assert!(world.observed.is_all(&toplevel(9)));
+        }
+        world.testing = Seen::At(8);
+        world.look(Some(commit(9)));
+        world.settle();
+        world.testing = Seen::Missing;
+        world.look(Some(commit(9)));
+        world.settle();
+        prop_assert!(world.observed.is_all(&toplevel(9)));
+        prop_assert_eq!(&world.state.tested.standing, &None);
     }
 }

@@ -68,6 +68,7 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
     {
         end_test(last, world, context);
     }
+    leave_testing(&mut state, context);
     if let Phase::RollingBack { reboot, .. } = state.phase
         && reboot == Reboot::LeadsAstray
     {
@@ -200,6 +201,22 @@ fn end_test(last: &mut Finished, world: &World, context: &Context<'_>) {
     if is_tested && is_gone && last.deployment.boot_id != context.boot_id {
         last.outcome = Outcome::RolledBackByReboot(test_ended());
         last.finished = context.now;
+    }
+}
+
+/// After a reboot the host is its own branch's, whatever was tested before.
+fn leave_testing(state: &mut State, context: &Context<'_>) {
+    let tested = &mut state.tested;
+    let is_over = |standing: &Finished| standing.deployment.boot_id != context.boot_id;
+    let Some(standing) = tested.standing.take_if(|standing| is_over(standing)) else {
+        return;
+    };
+    if let Some(tried) = &mut tested.tried
+        && tried.deployment.id == standing.deployment.id
+    {
+        tried.outcome = Outcome::RolledBackByReboot(test_ended());
+        tried.finished = context.now;
+        tested.is_latest = true;
     }
 }
 

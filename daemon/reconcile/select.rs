@@ -5,11 +5,11 @@
 
 use super::backoff;
 use super::event::{Demand, Look};
-use super::state::{Context, State};
+use super::state::{Context, Retry, State};
 use crate::model::deployment::{Cause, Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass, FailureCode};
 use crate::model::policy::{Mode, OnDrift, OnRebootRequired};
-use crate::model::revision::{Candidate, CommitId};
+use crate::model::revision::Candidate;
 use crate::model::system::{Observed, Toplevel};
 
 /// What a look at rest asks for.
@@ -23,17 +23,28 @@ pub enum Decision {
     Deploy(Candidate, Cause),
 }
 
-/// Decides what a look at rest asks for.
+impl Decision {
+    /// This one, or the other where this is nothing.
+    pub(super) fn or_else(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Rest => other(),
+            decision @ (Self::Arrived | Self::Deploy(..)) => decision,
+        }
+    }
+}
+
+/// Decides what a look at rest asks for, as far as it is about the host's own
+/// branch.
 ///
 /// While the remote cannot say what it wants, the last candidate stands: a
 /// host is brought back, or tried again, without the network too.
-pub fn decide(state: &State, look: &Look, context: &Context<'_>) -> Decision {
+pub(super) fn decide(state: &State, look: &Look, context: &Context<'_>) -> Decision {
     match (&look.head, &state.last) {
         (Some(head), Some(last)) if head == last.deployment.candidate.commit() => {
-            same_candidate(state, last, look, context)
+            same_candidate(last, look, context, state.retry.as_ref())
         }
         (None, Some(last)) if may_stand(last, look, context) => {
-            same_candidate(state, last, look, context)
+            same_candidate(last, look, context, state.retry.as_ref())
         }
         (Some(head), _) => Decision::Deploy(Candidate::Commit(head.clone()), Cause::NewCommit),
         (None, _) => Decision::Rest,
@@ -49,7 +60,14 @@ fn may_stand(last: &Finished, look: &Look, context: &Context<'_>) -> bool {
     is_confirmed || arrived(last, &look.observed) || (!look.is_refused && was_judged_alike)
 }
 
-fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context<'_>) -> Decision {
+/// Decides about a candidate that was deployed before, and is to be tried again
+/// not before the `retry`.
+pub(super) fn same_candidate(
+    last: &Finished,
+    look: &Look,
+    context: &Context<'_>,
+    retry: Option<&Retry>,
+) -> Decision {
     let again = |cause| Decision::Deploy(last.deployment.candidate.clone(), cause);
     if last.deployment.settings.configuration != context.settings.configuration {
         // The same commit asks for another system.
@@ -88,7 +106,7 @@ fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context
             Decision::Arrived
         }
         Outcome::Refused(failure) | Outcome::Failed(failure) | Outcome::Inconclusive(failure) => {
-            if is_due(state, failure, &look.demand, context) {
+            if is_due(retry, failure, &look.demand, context) {
                 again(Cause::Retry)
             } else {
                 Decision::Rest
@@ -104,15 +122,17 @@ fn same_candidate(state: &State, last: &Finished, look: &Look, context: &Context
 }
 
 /// Whether a failure is to be tried again now.
-fn is_due(state: &State, failure: &Failure, demand: &Demand, context: &Context<'_>) -> bool {
+fn is_due(
+    retry: Option<&Retry>,
+    failure: &Failure,
+    demand: &Demand,
+    context: &Context<'_>,
+) -> bool {
     match failure.class {
         FailureClass::Deterministic => false,
         FailureClass::Host | FailureClass::Transient => {
             *demand != Demand::Time
-                || state
-                    .retry
-                    .as_ref()
-                    .is_none_or(|retry| backoff::is_due(retry, context.now.wall))
+                || retry.is_none_or(|retry| backoff::is_due(retry, context.now.wall))
         }
     }
 }
@@ -131,7 +151,8 @@ fn is_of_another_mode(last: &Finished, context: &Context<'_>) -> bool {
         | Outcome::Superseded
         | Outcome::Overridden(_) => false,
     };
-    is_there && last.deployment.mode != context.policy.mode
+    let is_of_testing = last.deployment.candidate.testing().is_some();
+    is_there && !is_of_testing && last.deployment.mode != context.policy.mode
 }
 
 /// A refused reboot is worth another try when the policy or the running system
@@ -168,20 +189,11 @@ pub fn drift<'a>(last: &'a Finished, observed: &Observed) -> Option<&'a Toplevel
     (at_rest && !last.deployment.is_reached(wanted, observed)).then_some(wanted)
 }
 
-/// Whether a newer commit takes over from a deployment that has touched
-/// nothing yet. After a few in a row one is let through, or a busy branch
-/// would starve the host.
-pub fn supersedes(head: Option<&CommitId>, candidate: &Candidate, superseded_before: u32) -> bool {
-    const MOST_IN_A_ROW: u32 = 3;
-    head.is_some_and(|head| head != candidate.commit()) && superseded_before < MOST_IN_A_ROW
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::super::fixtures::*;
-    use super::super::state::Retry;
     use super::*;
     use crate::model::failure::FailureCode;
     use crate::model::system::DefaultEntry;
@@ -203,6 +215,7 @@ mod tests {
         Look {
             is_refused: false,
             head: head.map(commit),
+            testing: None,
             observed,
             demand: Demand::Time,
         }
@@ -476,19 +489,5 @@ mod tests {
             decided(&state, &look(Some(1), observed(1))),
             Decision::Arrived
         );
-    }
-
-    #[test]
-    fn a_busy_branch_cannot_starve_the_host() {
-        let candidate = Candidate::Commit(commit(1));
-        for (before, expected) in [(0, true), (2, true), (3, false)] {
-            assert_eq!(
-                supersedes(Some(&commit(2)), &candidate, before),
-                expected,
-                "after {before}"
-            );
-        }
-        assert!(!supersedes(Some(&commit(1)), &candidate, 0));
-        assert!(!supersedes(None, &candidate, 0));
     }
 }

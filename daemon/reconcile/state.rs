@@ -14,7 +14,7 @@ use super::quarantine::Quarantine;
 use crate::model::deployment::{Deployment, DeploymentId, Finished, Outcome, Resolved};
 use crate::model::failure::FailureCode;
 use crate::model::policy::{Policy, Settings};
-use crate::model::revision::{CommitId, Confirmed};
+use crate::model::revision::{Candidate, CommitId, Confirmed};
 use crate::model::stage::{Arming, Forgiven, Rollback};
 use crate::model::system::{BootId, Observed};
 use crate::model::time::Now;
@@ -46,6 +46,27 @@ pub struct State {
     /// What root allowed to be followed once, whatever the floor is.
     #[serde(default)]
     pub allowed: Option<CommitId>,
+    /// What became of the testing branch.
+    #[serde(default)]
+    pub tested: Tested,
+}
+
+/// What became of the testing branch. What the rest of the state says of a last
+/// deployment is of the host's own branch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tested {
+    /// What the host was brought to, and is to stay.
+    pub standing: Option<Finished>,
+    /// How the deployment of the head that was tried last ended.
+    pub tried: Option<Finished>,
+    /// Whether that was after the last one of the host's own branch.
+    pub is_latest: bool,
+    /// When a transient failure of it is tried again.
+    pub retry: Option<Retry>,
+    /// The commit that had failed when going back to what was confirmed failed,
+    /// too.
+    pub stuck: Option<CommitId>,
 }
 
 /// When to try again, and how often it was tried already.
@@ -102,6 +123,21 @@ impl State {
         let last = self.last.as_ref()?;
         let is_confirmed = matches!(last.outcome, Outcome::Deployed | Outcome::Unchanged);
         is_confirmed.then(|| last.deployment.candidate.commit().clone())
+    }
+
+    /// The deployment that ended last, of whichever branch.
+    pub fn latest(&self) -> Option<&Finished> {
+        let tested = self.tested.tried.as_ref();
+        let tested = tested.filter(|_| self.tested.is_latest);
+        tested.or(self.last.as_ref())
+    }
+
+    /// The last deployment of that candidate's branch, and when it is tried again.
+    pub(super) fn before(&self, candidate: &Candidate) -> (Option<&Finished>, Option<&Retry>) {
+        match candidate {
+            Candidate::Commit(_) => (self.last.as_ref(), self.retry.as_ref()),
+            Candidate::Testing { .. } => (self.tested.tried.as_ref(), self.tested.retry.as_ref()),
+        }
     }
 
     /// Takes what the host is now: a default entry that starts what runs leads

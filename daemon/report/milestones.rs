@@ -104,6 +104,10 @@ message_ids! {
     DRIFTED = "5abe590959f0786f1beecc5f1ebe6e07";
     /// The host is what it was brought to again.
     DRIFT_CORRECTED = "170995c82080817f8a8ea70e3422a3c7";
+    /// What the testing branch is, is not tested.
+    TESTING_REFUSED = "b7a499e63f89d825b56c666b4abb2f1c";
+    /// The branch has moved on without what the host tests.
+    TESTING_LACKS = "5b5288295b093d8a36e66516d7461c1c";
     /// A remote answers again.
     REMOTE_REACHABLE = "8d606f7f8584d365c058a4c2a31c602d";
     /// Another remote is followed, for the one before offers nothing any more.

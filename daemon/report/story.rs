@@ -19,11 +19,14 @@ use crate::reconcile::state::State;
 
 /// Tells what a decision changed. `took`: how long the phase before lasted.
 pub fn tell(branch: &Branch, before: &State, after: &State, took: Duration) {
-    if let Some(finished) = &after.last
-        && before.last != after.last
-    {
-        way_back(finished, took);
-        ended(before.last.as_ref(), finished);
+    let tested = (&before.tested.tried, &after.tested.tried);
+    for (before, after) in [(&before.last, &after.last), tested] {
+        if let Some(finished) = after
+            && before != after
+        {
+            way_back(finished, took);
+            ended(before.as_ref(), finished);
+        }
     }
     for held in after.quarantine.iter() {
         if !before.quarantine.iter().any(|known| known == held) {
@@ -49,8 +52,11 @@ pub fn tell(branch: &Branch, before: &State, after: &State, took: Duration) {
 fn began(branch: &Branch, deployment: &Deployment) {
     let commit = deployment.candidate.commit();
     match deployment.cause {
-        Cause::NewCommit => milestones::new_commit(&deployment.id, branch, commit),
-        Cause::Drift | Cause::Operator | Cause::Mode => {
+        Cause::NewCommit => {
+            let branch = deployment.candidate.testing().unwrap_or(branch);
+            milestones::new_commit(&deployment.id, branch, commit);
+        }
+        Cause::Drift | Cause::Operator | Cause::Mode | Cause::TestingLeft => {
             milestones::deployment_started(&deployment.id, commit, deployment.cause)
         }
         Cause::Retry => debug!(df_deployment = %deployment.id, "a deployment is tried again"),
@@ -232,7 +238,7 @@ impl Drift {
                     News::Drifted
                 }
             }
-            Condition::Converged => {
+            Condition::Converged | Condition::Testing => {
                 self.is_told = false;
                 if was_told {
                     News::Corrected

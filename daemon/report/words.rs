@@ -4,6 +4,10 @@
 //! In: names, and the facts of the moment. Out: sentences. Must not: depend on
 //! the time or on where they are shown.
 
+mod testing;
+
+pub use testing::testing;
+
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::{Branch, CommitId};
 use crate::model::text::{LINE_LIMIT, one_line};
@@ -41,6 +45,7 @@ pub fn condition(state: ConditionState) -> &'static str {
     match state {
         ConditionState::Starting => "starting",
         ConditionState::Converged => "converged",
+        ConditionState::Testing => "testing",
         ConditionState::Deploying => "deploying",
         ConditionState::Waiting => "waiting",
         ConditionState::Drifted => "drifted",
@@ -157,6 +162,7 @@ pub fn status_line(snapshot: &Snapshot) -> String {
             ConditionState::Waiting => at_rest(),
             ConditionState::Starting
             | ConditionState::Converged
+            | ConditionState::Testing
             | ConditionState::Deploying
             | ConditionState::Drifted
             | ConditionState::Refused
@@ -175,8 +181,12 @@ pub fn status_line(snapshot: &Snapshot) -> String {
 /// The facts that a condition is told with.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The branch that the host follows.
+    /// The branch of the commit.
     pub branch: &'a Branch,
+    /// The host's own branch.
+    pub own: &'a Branch,
+    /// The commit of that which the testing branch does not contain.
+    pub lacks: Option<&'a CommitId>,
     /// The commit that it asks for, once known.
     pub commit: Option<&'a CommitId>,
     /// Why the host is not what it asks for, where something failed.
@@ -214,6 +224,7 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
     let (why, remedy) = match state {
         ConditionState::Starting => ("The daemon has not looked yet.".to_owned(), None),
         ConditionState::Converged => (format!("The host is what {target} asks for."), None),
+        ConditionState::Testing => testing::condition(&target, facts.own, facts.lacks),
         ConditionState::Deploying => (format!("The host is being brought to {target}."), None),
         ConditionState::Waiting => (format!("Nothing is started: {cause}."), hint),
         ConditionState::Drifted => (
@@ -370,6 +381,8 @@ mod tests {
         let failure = Failure::new(FailureCode::CheckRefused, "the check said no", "Fix it.");
         let facts = Facts {
             branch: &branch,
+            own: &branch,
+            lacks: None,
             commit: Some(&commit),
             failure: Some(&failure),
             outcome: None,
@@ -411,6 +424,8 @@ mod tests {
         let why = |state, outcome| {
             let facts = Facts {
                 branch: &branch,
+                own: &branch,
+                lacks: None,
                 commit: None,
                 failure: Some(&failure),
                 outcome: Some(outcome),

@@ -10,7 +10,9 @@
 //! new schema, which an older reader refuses by name. A newer reader reads
 //! what older daemons wrote: a key that they did not write has a default.
 //!
-//! Schema 2 added the words of the way back, and `quarantine`.
+//! Schema 2 added the words of the way back, and `quarantine`; schema 3 the
+//! condition `testing`, the codes `waits-for-reboot` and `test-ended`, and what
+//! the testing branch is.
 
 mod last;
 mod file;
@@ -30,7 +32,7 @@ use crate::model::system::{BootId, Derivation, Generation, Observed, Toplevel};
 pub const FILE: &str = "/run/deploy-flake/status.json";
 
 /// The version of the format that is written here.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The oldest version that is read here.
 const OLDEST_SCHEMA: u32 = 1;
@@ -70,6 +72,9 @@ pub struct Snapshot {
     /// Where a reboot leads. Older daemons do not write it.
     #[serde(default)]
     pub reboot: RebootName,
+    /// The testing branch, if one is followed. Unknown to schema 2.
+    #[serde(default)]
+    pub testing: Option<Testing>,
 }
 
 /// Where a reboot leads.
@@ -258,10 +263,50 @@ impl From<&Observed> for System {
 pub struct Desired {
     /// The commit.
     pub commit: CommitId,
+    /// Its branch, if that is not the host's own. Unknown to schema 2.
+    #[serde(default)]
+    pub testing: Option<Branch>,
     /// Its derivation, once evaluated.
     pub derivation: Option<Derivation>,
     /// Its toplevel, once built.
     pub toplevel: Option<Toplevel>,
+}
+
+/// The testing branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Testing {
+    /// Its name.
+    pub branch: Branch,
+    /// What it is to this host.
+    pub state: TestingState,
+    /// Where it was when somebody could last say.
+    pub head: Option<CommitId>,
+    /// Which of its commits the host runs.
+    pub running: Option<CommitId>,
+    /// The same as a sentence.
+    pub why: String,
+    /// Why it is not tested, for programs.
+    pub code: Option<FailureCode>,
+}
+
+/// What a testing branch is to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestingState {
+    /// Nobody can say.
+    Unknown,
+    /// The remote has none.
+    Absent,
+    /// The host's own branch holds all of it.
+    Merged,
+    /// What it is may not be tested, or could not be fetched or judged.
+    Refused,
+    /// It is going to be tested.
+    Pending,
+    /// It is what runs.
+    Running,
+    /// It was tried, and is not tried again by itself.
+    Held,
 }
 
 /// What is going on.
@@ -338,6 +383,8 @@ pub enum ConditionState {
     Starting,
     /// The host is what the remote asks for.
     Converged,
+    /// The running system is what the testing branch asks for.
+    Testing,
     /// A deployment is going on.
     Deploying,
     /// The host is busy; nothing is started.

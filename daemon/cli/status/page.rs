@@ -12,7 +12,7 @@ use crate::cli::events::detail;
 use crate::cli::text::{WIDTH, moment, relative, system, wrap};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::report::words;
-use crate::store::snapshot::{PhaseName, RebootName, Remote, Snapshot};
+use crate::store::snapshot::{PhaseName, RebootName, Remote, Snapshot, TestingState};
 
 /// How wide the names of the facts are.
 const LABEL: usize = 13;
@@ -40,6 +40,7 @@ pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String 
     wanted(&mut page, snapshot);
     systems(&mut page, snapshot);
     remotes(&mut page, snapshot, now);
+    testing(&mut page, snapshot);
     doing(&mut page, snapshot, now);
     last(&mut page, snapshot, now);
     quarantine(&mut page, snapshot, now);
@@ -146,7 +147,9 @@ fn wanted(page: &mut Page, snapshot: &Snapshot) {
         (None, None) => "not known yet",
     };
     let url = one_line(&remote.url, LINE_LIMIT);
-    page.fact("wanted", &format!("{commit}, {} of {url}", remote.branch));
+    let testing = snapshot.desired.as_ref().and_then(|it| it.testing.as_ref());
+    let branch = testing.unwrap_or(&remote.branch);
+    page.fact("wanted", &format!("{commit}, {branch} of {url}"));
     let toplevel = snapshot
         .desired
         .as_ref()
@@ -232,6 +235,28 @@ fn error(page: &mut Page, remote: &Remote) {
     }
 }
 
+/// The testing branch, unless there is none to speak of.
+fn testing(page: &mut Page, snapshot: &Snapshot) {
+    let Some(testing) = &snapshot.testing else {
+        return;
+    };
+    match testing.state {
+        TestingState::Absent => {}
+        TestingState::Unknown
+        | TestingState::Merged
+        | TestingState::Refused
+        | TestingState::Pending
+        | TestingState::Running
+        | TestingState::Held => {
+            let why = one_line(&testing.why, LINE_LIMIT);
+            page.fact("testing", &format!("{}: {why}", testing.branch));
+            if let Some(code) = testing.code {
+                page.fact("", code.as_str());
+            }
+        }
+    }
+}
+
 fn doing(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     let phase = &snapshot.phase;
     let doing = words::phase(phase.name);
@@ -250,9 +275,14 @@ fn last(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     };
     let outcome = words::outcome(last.outcome);
     let commit = last.commit.short();
+    let branch = last.testing.as_ref();
+    let of = branch.map_or_else(String::new, |branch| format!(" of {branch}"));
     page.fact(
         "last",
-        &format!("{commit} {outcome}, {}", relative(last.finished_at, now)),
+        &format!(
+            "{commit}{of} {outcome}, {}",
+            relative(last.finished_at, now)
+        ),
     );
     let Some(failure) = &last.failure else {
         return;

@@ -8,7 +8,7 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::access;
-use super::values::{DAY, HOUR, MINUTE, SECOND, name, refusal, span};
+use super::values::{self, DAY, HOUR, MINUTE, SECOND, name, refusal, span};
 use crate::config::mistakes::{Collector, Refusal};
 use crate::config::section::{Section, quoted};
 use crate::config::{Remote, url};
@@ -23,6 +23,8 @@ const TIMEOUTS: RangeInclusive<Duration> = SECOND..=HOUR;
 
 /// What stands in messages.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The branch that is followed if none is named.
+const DEFAULT_BRANCH: &str = "main";
 
 /// What a remote is called that has no name.
 pub(in crate::config) const DEFAULT_NAME: &str = "origin";
@@ -115,21 +117,9 @@ fn one_remote(
 }
 
 fn branch(section: &mut Section<'_>, collector: &mut Collector<'_>) -> Option<Branch> {
-    let found = section.string("branch", "main", collector);
-    let text = found.as_ref().map_or("main", |found| found.value);
-    match (Branch::try_from(text.to_owned()), found) {
-        (Ok(branch), _) => Some(branch),
-        (Err(malformed), Some(found)) => {
-            let refusal = refusal(
-                "not the name of a branch",
-                malformed.expected,
-                &quoted(found.value),
-                "Write the branch alone, without refs/heads/ and without the remote's name.",
-            );
-            found.refuse(collector, refusal);
-            None
-        }
-        (Err(_), None) => None,
+    match section.string("branch", DEFAULT_BRANCH, collector) {
+        Some(found) => values::branch(found, collector),
+        None => Branch::try_from(DEFAULT_BRANCH.to_owned()).ok(),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::config::mistakes::{Collector, Refusal};
 use crate::config::nearest::nearest;
 use crate::config::section::{Found, Section, quoted};
 use crate::config::size::{self, BadSize};
+use crate::model::revision::Branch;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -218,4 +219,21 @@ fn is_unit_name(text: &str) -> bool {
         && SUFFIXES.contains(&suffix)
         && text.len() <= LIMIT
         && text.bytes().all(allowed)
+}
+
+/// The name of a branch.
+pub(super) fn branch(found: Found<&str>, collector: &mut Collector<'_>) -> Option<Branch> {
+    match Branch::try_from(found.value.to_owned()) {
+        Ok(branch) => Some(branch),
+        Err(malformed) => {
+            let refusal = refusal(
+                "not the name of a branch",
+                malformed.expected,
+                &quoted(found.value),
+                "Write the branch alone, without refs/heads/ and without the remote's name.",
+            );
+            found.refuse(collector, refusal);
+            None
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod scenarios;
 mod damage;
 mod growth;
 mod quiet;
+mod branches;
 mod lineage;
 mod servers;
 mod protocol;

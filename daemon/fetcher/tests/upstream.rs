@@ -144,8 +144,15 @@ pub(super) fn remote(url: &str) -> RemoteAddress {
 }
 
 pub(super) fn poll(remote: &RemoteAddress) -> Request {
+    poll_with(remote, None)
+}
+
+/// The same with a testing branch.
+pub(super) fn poll_with(remote: &RemoteAddress, testing: Option<&str>) -> Request {
+    let branch = |name: &str| Branch::try_from(name.to_owned()).expect("a branch name");
     Request::Poll {
         remote: remote.clone(),
+        testing: testing.map(branch),
     }
 }
 
@@ -158,8 +165,14 @@ pub(super) fn fetch(remote: &RemoteAddress, commit: &CommitId) -> Request {
 }
 
 pub(super) fn head(commit: &CommitId) -> Answer {
+    head_with(commit, None)
+}
+
+/// The same with a testing branch.
+pub(super) fn head_with(commit: &CommitId, testing: Option<&CommitId>) -> Answer {
     Answer::Head {
         commit: commit.clone(),
+        testing: testing.cloned(),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::conversation::{Broken, Conversation};
 use crate::fetcher::wire::{Answer, Problem, RemoteAddress, Request};
-use crate::model::revision::CommitId;
+use crate::model::revision::{Branch, CommitId};
 
 /// How often a branch may move between poll and fetch within one look.
 pub(super) const ROUNDS: usize = 3;
@@ -18,6 +18,8 @@ pub(super) const ROUNDS: usize = 3;
 pub(super) struct Look<'a> {
     /// Where to look.
     pub(super) address: &'a RemoteAddress,
+    /// Which other branch is asked for.
+    pub(super) testing: Option<&'a Branch>,
     /// What the mirror is known to hold.
     pub(super) fetched: Option<&'a CommitId>,
     /// How long one poll may take.
@@ -32,7 +34,24 @@ pub(super) struct Look<'a> {
 pub(super) struct Looked<S> {
     /// The conversation, unless its fetcher is in doubt.
     pub(super) conversation: Option<Conversation<S>>,
+    /// What was found.
+    pub(super) result: Result<Found, LookError>,
+}
+
+/// What a look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
     /// The commit that the branch is, and that the mirror holds.
+    pub(super) commit: CommitId,
+    /// What the other branch is, whether or not the mirror holds it.
+    pub(super) testing: Option<CommitId>,
+}
+
+/// What came of a fetch.
+pub(super) struct Brought<S> {
+    /// The conversation, unless its fetcher is in doubt.
+    pub(super) conversation: Option<Conversation<S>>,
+    /// Whether the mirror holds the commit now.
     pub(super) result: Result<CommitId, LookError>,
 }
 
@@ -81,33 +100,58 @@ impl Look<'_> {
         }
     }
 
-    async fn rounds<S>(&self, line: &mut Line<S>) -> Result<CommitId, LookError>
+    /// Brings a commit that the branch was seen to be, once.
+    pub(super) async fn fetch<S>(
+        &self,
+        conversation: Conversation<S>,
+        commit: &CommitId,
+    ) -> Brought<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut line = Line {
+            conversation: Some(conversation),
+        };
+        let result = self.bring(&mut line, commit).await;
+        let is_sound = match &result {
+            Ok(_) | Err(LookError::BranchMissing) => true,
+            Err(LookError::Failed(problem, _)) => *problem == Problem::Moved,
+            Err(_) => false,
+        };
+        Brought {
+            conversation: line.conversation.filter(|_| is_sound),
+            result,
+        }
+    }
+
+    async fn rounds<S>(&self, line: &mut Line<S>) -> Result<Found, LookError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut moved = String::new();
         for _ in 0..ROUNDS {
-            let commit = self.head(line).await?;
-            if self.fetched == Some(&commit) {
-                return Ok(commit);
+            let found = self.heads(line).await?;
+            if self.fetched == Some(&found.commit) {
+                return Ok(found);
             }
-            match self.bring(line, &commit).await {
+            match self.bring(line, &found.commit).await {
                 Err(LookError::Failed(Problem::Moved, message)) => moved = message,
-                result => return result,
+                result => return result.map(|_| found),
             }
         }
         Err(LookError::Restless(moved))
     }
 
-    async fn head<S>(&self, line: &mut Line<S>) -> Result<CommitId, LookError>
+    async fn heads<S>(&self, line: &mut Line<S>) -> Result<Found, LookError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let request = Request::Poll {
             remote: self.address.clone(),
+            testing: self.testing.cloned(),
         };
         match line.ask(&request, self.poll_deadline).await {
-            Ok(Answer::Head { commit }) => Ok(commit),
+            Ok(Answer::Head { commit, testing }) => Ok(Found { commit, testing }),
             Ok(Answer::BranchMissing) => Err(LookError::BranchMissing),
             Ok(Answer::Failed { problem, message }) => Err(LookError::Failed(problem, message)),
             Ok(Answer::Fetched { .. } | Answer::Lineage { .. }) => {

@@ -7,8 +7,9 @@ use super::super::backoff;
 use super::super::effect::Effect;
 use super::super::phase::Phase;
 use super::super::state::{Context, Retry, State, Step};
-use crate::model::deployment::{Deployment, Finished, Outcome};
+use crate::model::deployment::{Cause, Deployment, Finished, Outcome};
 use crate::model::failure::{FailureClass, FailureCode};
+use crate::model::revision::Candidate;
 use crate::model::system::Toplevel;
 
 /// How often in a row memory may run out for one candidate.
@@ -24,30 +25,82 @@ pub(in super::super) fn finish(
     context: &Context<'_>,
 ) -> Step {
     let outcome = unless_hungry(&state, &deployment, outcome);
-    if matches!(outcome, Outcome::Deployed | Outcome::Unchanged) {
-        state.known_broken.clear();
-        state.floor = Some(deployment.candidate.commit().clone());
-    }
-    // It was for one deployment, whatever became of that.
-    if state.allowed.as_ref() == Some(deployment.candidate.commit()) {
-        state.allowed = None;
-    }
     if let Some(toplevel) = &toplevel {
         let now = context.now.wall;
         state.quarantine.learn(&deployment, toplevel, &outcome, now);
     }
-    state.retry = next_retry(&state, &deployment, &outcome, context);
-    state.phase = Phase::Resting;
-    state.last = Some(Finished {
+    if matches!(outcome, Outcome::Deployed | Outcome::Unchanged) {
+        state.known_broken.clear();
+    }
+    let retry = next_retry(&state, &deployment, &outcome, context);
+    let finished = Finished {
         deployment,
         toplevel,
         outcome,
         finished: context.now,
-    });
+    };
+    match finished.deployment.candidate {
+        Candidate::Commit(_) => end_of_branch(&mut state, finished, retry),
+        Candidate::Testing { .. } => end_of_test(&mut state, finished, retry),
+    }
+    state.phase = Phase::Resting;
     Step {
         state,
         effects: release.into_iter().collect(),
         stale: false,
+    }
+}
+
+/// Of the host's own branch: only here the floor rises.
+fn end_of_branch(state: &mut State, finished: Finished, retry: Option<Retry>) {
+    let commit = finished.deployment.candidate.commit();
+    if matches!(finished.outcome, Outcome::Deployed | Outcome::Unchanged) {
+        state.floor = Some(commit.clone());
+    }
+    // It was for one deployment, whatever became of that.
+    if state.allowed.as_ref() == Some(commit) {
+        state.allowed = None;
+    }
+    let is_back = finished.deployment.cause == Cause::TestingLeft;
+    if leaves_testing(&finished.outcome) {
+        (state.tested.standing, state.tested.stuck) = (None, None);
+    } else if is_back && state.floor.as_ref() == Some(commit) {
+        let failed = state.last.as_ref().map(|last| &last.deployment.candidate);
+        state.tested.stuck = failed.map(|failed| failed.commit().clone());
+    }
+    state.retry = retry;
+    state.last = Some(finished);
+    state.tested.is_latest = false;
+}
+
+/// Of the testing branch.
+fn end_of_test(state: &mut State, finished: Finished, retry: Option<Retry>) {
+    state.tested.retry = retry;
+    // Where neither holds, what ran before runs again, or still.
+    if matches!(finished.outcome, Outcome::Deployed | Outcome::Unchanged) {
+        (state.tested.standing, state.tested.stuck) = (Some(finished.clone()), None);
+    } else if leaves_testing(&finished.outcome) {
+        state.tested.standing = None;
+    }
+    state.tested.tried = Some(finished);
+    state.tested.is_latest = true;
+}
+
+/// Whether the host is not what was tested before: it is something else for
+/// good, or with the next reboot, or nobody knows what.
+fn leaves_testing(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Deployed
+        | Outcome::Unchanged
+        | Outcome::RolledBackByReboot(_)
+        | Outcome::RollbackFailed(_)
+        | Outcome::Overridden(_) => true,
+        Outcome::RebootRequired { entry_written, .. } => *entry_written,
+        Outcome::Refused(_)
+        | Outcome::Failed(_)
+        | Outcome::RolledBack(_)
+        | Outcome::Inconclusive(_)
+        | Outcome::Superseded => false,
     }
 }
 
@@ -83,8 +136,7 @@ fn unless_hungry(state: &State, deployment: &Deployment, outcome: Outcome) -> Ou
 
 /// How often in a row memory ran out for this candidate before.
 fn hungry_before(state: &State, deployment: &Deployment) -> u32 {
-    let before = state.retry.as_ref().filter(|_| is_same(state, deployment));
-    before.map_or(0, |retry| retry.out_of_memory)
+    retried(state, deployment).map_or(0, |retry| retry.out_of_memory)
 }
 
 fn next_retry(
@@ -121,14 +173,12 @@ fn next_retry(
 
 /// How often this candidate failed in a row before.
 fn failed_before(state: &State, deployment: &Deployment) -> u32 {
-    let before = state.retry.as_ref().filter(|_| is_same(state, deployment));
-    before.map_or(0, |retry| retry.attempts)
+    retried(state, deployment).map_or(0, |retry| retry.attempts)
 }
 
-/// Whether the deployment before was of the same candidate.
-fn is_same(state: &State, deployment: &Deployment) -> bool {
-    state
-        .last
-        .as_ref()
-        .is_some_and(|last| last.deployment.candidate == deployment.candidate)
+/// The retry that this is, if the deployment before was of the same candidate.
+fn retried<'a>(state: &'a State, deployment: &Deployment) -> Option<&'a Retry> {
+    let (last, retry) = state.before(&deployment.candidate);
+    let is_same = |last: &Finished| last.deployment.candidate == deployment.candidate;
+    retry.filter(|_| last.is_some_and(is_same))
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::super::branches::{self, Succession};
 use super::super::effect::Effect;
 use super::super::event::{Demand, Look};
 use super::super::phase::Phase;
-use super::super::select::{self, Decision};
+use super::super::select::Decision;
 use super::super::state::{Context, State, Step};
 use super::{enter, finish::finish, stale};
 use crate::model::deployment::{Cause, Deployment, Outcome, Resolved};
@@ -22,29 +23,20 @@ pub(super) fn looked(mut state: State, look: &Look, context: &Context<'_>) -> St
     if state.phase == Phase::Resting {
         return at_rest(state, look, context);
     }
-    match state.phase.deployment() {
-        Some(current) if state.phase.is_preparing() => {
-            let supersede = select::supersedes(
-                look.head.as_ref(),
-                &current.candidate,
-                current.superseded_before,
-            );
-            match (&look.head, supersede) {
-                (Some(head), true) => take_over(
-                    state,
-                    Candidate::Commit(head.clone()),
-                    &look.observed,
-                    context,
-                ),
-                (Some(_) | None, _) => stale(state),
-            }
-        }
-        Some(_) | None => stale(state),
+    let succession = match state.phase.deployment() {
+        Some(current) if state.phase.is_preparing() => branches::succession(&state, current, look),
+        Some(_) | None => Succession::GoOn,
+    };
+    match succession {
+        Succession::GoOn => stale(state),
+        Succession::TakeOver(candidate) => take_over(state, candidate, &look.observed, context),
+        Succession::GiveUp => give_up(state, context),
     }
 }
 
 fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
-    match select::decide(&state, look, context) {
+    branches::forget_what_is_gone(&mut state, look);
+    match branches::decide(&state, look, context) {
         Decision::Rest => Step {
             state,
             effects: Vec::new(),
@@ -82,32 +74,35 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
     }
 }
 
-/// Gives up a deployment that has touched nothing, for a newer commit.
+/// Gives up a deployment that has touched nothing, for another candidate.
 fn take_over(
-    mut state: State,
+    state: State,
     candidate: Candidate,
     observed: &Observed,
     context: &Context<'_>,
 ) -> Step {
+    let before = state.phase.deployment().map_or(0, |old| {
+        let is_of_same_branch = old.candidate.testing() == candidate.testing();
+        old.superseded_before * u32::from(is_of_same_branch)
+    });
+    let ended = give_up(state, context);
+    let cause = Cause::NewCommit;
+    let deployment = deployment(candidate, cause, observed, before + 1, context);
+    let phase = first_phase(&ended.state, deployment);
+    let mut next = enter(ended.state, phase, None);
+    next.effects.splice(0..0, ended.effects);
+    next
+}
+
+/// Gives up a deployment that has touched nothing.
+fn give_up(mut state: State, context: &Context<'_>) -> Step {
     let unit = state.phase.unit_step();
     let phase = std::mem::take(&mut state.phase);
     let Some(old) = phase.deployment().cloned() else {
         return stale(state);
     };
     let abandon = unit.map(|unit| Effect::Abandon(old.id.clone(), unit));
-    let superseded_before = old.superseded_before + 1;
-    let ended = finish(state, old, None, Outcome::Superseded, abandon, context);
-    let deployment = deployment(
-        candidate,
-        Cause::NewCommit,
-        observed,
-        superseded_before,
-        context,
-    );
-    let phase = first_phase(&ended.state, deployment);
-    let mut next = enter(ended.state, phase, None);
-    next.effects.splice(0..0, ended.effects);
-    next
+    finish(state, old, None, Outcome::Superseded, abandon, context)
 }
 
 fn deployment(
@@ -136,7 +131,8 @@ fn deployment(
 /// How often the candidate's activation ended with the host before: that is no
 /// new beginning.
 fn interruptions(state: &State, next: &Deployment) -> u32 {
-    let before = state.last.as_ref().filter(|last| {
+    let (last, _) = state.before(&next.candidate);
+    let before = last.filter(|last| {
         last.deployment.candidate == next.candidate
             && matches!(&last.outcome, Outcome::Inconclusive(failure) if failure.code == FailureCode::HostBusy)
     });
@@ -155,6 +151,6 @@ fn first_phase(state: &State, deployment: Deployment) -> Phase {
 }
 
 fn is_of(resolved: &Resolved, deployment: &Deployment) -> bool {
-    resolved.candidate == deployment.candidate
+    resolved.candidate.commit() == deployment.candidate.commit()
         && resolved.configuration == deployment.settings.configuration
 }

@@ -43,6 +43,7 @@ impl Story {
     fn look(&mut self, head: u8) -> bool {
         self.feed(Event::Looked(Look {
             is_refused: false,
+            testing: None,
             head: Some(commit(head)),
             observed: observed(0),
             demand: Demand::Time,
@@ -345,6 +346,7 @@ fn what_was_evaluated_is_not_evaluated_again_unless_it_is_another_configuration(
         context.settings.configuration = configuration.to_owned();
         let look = Event::Looked(Look {
             is_refused: false,
+            testing: None,
             head: Some(commit(1)),
             observed: observed(0),
             demand: Demand::Look,
@@ -536,6 +538,7 @@ fn a_remote_that_is_as_silent_for_the_previous_system_is_no_verdict() {
 fn rebuild(story: &mut Story, head: u8, demand: Demand) {
     story.feed(Event::Looked(Look {
         is_refused: false,
+        testing: None,
         head: Some(commit(head)),
         observed: observed(0),
         demand,
@@ -555,6 +558,7 @@ fn one_failure_is_one_activation_until_an_operator_says_retry() {
     story.report(rolled_back());
     story.feed(Event::Looked(Look {
         is_refused: false,
+        testing: None,
         head: Some(commit(1)),
         observed: observed(0),
         demand: Demand::Look,
@@ -604,6 +608,7 @@ fn a_system_that_takes_the_host_down_is_not_tested_for_ever() {
     assert_eq!(story.failure_code(), Some(FailureCode::HostBusy));
     story.feed(Event::Looked(Look {
         is_refused: false,
+        testing: None,
         head: Some(commit(1)),
         observed: observed(0),
         demand: Demand::Look,
@@ -672,6 +677,7 @@ fn looked_at(mut story: Story, running: u8, default_entry: DefaultEntry) -> Rebo
     };
     story.feed(Event::Looked(Look {
         is_refused: false,
+        testing: None,
         head: Some(commit(1)),
         observed,
         demand: Demand::Time,
@@ -817,6 +823,7 @@ fn a_commit_for_which_memory_runs_out_three_times_waits_for_another() {
         if index > 0 {
             story.feed(Event::Looked(Look {
                 is_refused: false,
+                testing: None,
                 head: Some(commit(1)),
                 observed: observed(0),
                 demand: Demand::Look,

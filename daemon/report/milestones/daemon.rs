@@ -12,7 +12,8 @@ use super::{
     ALLOW_ASKED, CONFIGURATION_PROBLEM, DAEMON_GIVES_WAY, DAEMON_READY, DAEMON_REPLACED,
     DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS, REMOTE_REACHABLE,
     REMOTE_REPLACED, REMOTES_DIVERGE, REPORTS_LOST, RESUMED, RETRY_ASKED, SHUTDOWN_ALLOWED,
-    SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, failures, milliseconds,
+    SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, TESTING_LACKS, TESTING_REFUSED, failures,
+    milliseconds,
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
@@ -223,6 +224,39 @@ pub fn offer_left_aside(remote: &str, url: &str, failure: &Failure) {
         df_detail = failure.detail,
         df_hint = failure.hint,
         "{message}"
+    );
+}
+
+/// What the testing branch is, is not tested.
+pub fn testing_refused(
+    remote: &str,
+    url: &str,
+    branch: &Branch,
+    commit: &CommitId,
+    failure: &Failure,
+) {
+    warn!(
+        message_id = TESTING_REFUSED,
+        df_remote = remote,
+        df_url = url,
+        df_branch = %branch,
+        df_commit = %commit,
+        df_failure = failure.code.as_str(),
+        df_class = failure.class.as_str(),
+        df_message = failure.message,
+        df_detail = failure.detail,
+        df_hint = failure.hint,
+        "the testing branch is not followed"
+    );
+}
+
+/// The branch has moved on without what the host tests.
+pub fn testing_lacks(branch: &Branch, commit: &CommitId) {
+    warn!(
+        message_id = TESTING_LACKS,
+        df_branch = %branch,
+        df_commit = %commit,
+        "a commit of the host's own branch waits for the end of the test"
     );
 }
 

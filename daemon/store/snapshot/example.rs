@@ -75,6 +75,7 @@ pub(crate) fn full() -> Snapshot {
         },
         desired: Some(Desired {
             commit: commit(),
+            testing: None,
             derivation: path("nixos-system-web1-24.11.drv").try_into().ok(),
             toplevel: Some(toplevel()),
         }),
@@ -92,6 +93,7 @@ pub(crate) fn full() -> Snapshot {
         last: Some(Last {
             deployment: id,
             commit: commit(),
+            testing: None,
             outcome: OutcomeName::Refused,
             failure: Some(LastFailure {
                 code: FailureCode::EvaluationFailed,
@@ -111,5 +113,16 @@ pub(crate) fn full() -> Snapshot {
             since: noon(),
         }],
         reboot: RebootName::Safe,
+        testing: Some(Testing {
+            branch: "testing-web1"
+                .to_owned()
+                .try_into()
+                .expect("it is a branch"),
+            state: TestingState::Absent,
+            head: None,
+            running: None,
+            why: "The remote has no such branch.".to_owned(),
+            code: None,
+        }),
     }
 }

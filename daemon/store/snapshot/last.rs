@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::deployment::{DeploymentId, Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass, FailureCode};
-use crate::model::revision::CommitId;
+use crate::model::revision::{Branch, CommitId};
 
 /// The last deployment that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Last {
     pub deployment: DeploymentId,
     /// Its commit.
     pub commit: CommitId,
+    /// Its branch, if that is not the host's own. Unknown to schema 2.
+    #[serde(default)]
+    pub testing: Option<Branch>,
     /// How it ended.
     pub outcome: OutcomeName,
     /// Why it did not end well.
@@ -30,6 +33,7 @@ impl From<&Finished> for Last {
         Self {
             deployment: finished.deployment.id.clone(),
             commit: finished.deployment.candidate.commit().clone(),
+            testing: finished.deployment.candidate.testing().cloned(),
             outcome: OutcomeName::from(&finished.outcome),
             failure: finished.outcome.failure().map(LastFailure::from),
             finished_at: finished.finished.wall,

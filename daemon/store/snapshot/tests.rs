@@ -26,28 +26,39 @@ fn what_is_written_is_read_back_by_everybody() {
 #[test]
 fn the_keys_are_those_of_the_documented_schema() {
     let json = serde_json::to_string_pretty(&full()).expect("it serialises");
-    assert_eq!(json, include_str!("schema-2.json").trim_end());
+    assert_eq!(json, include_str!("schema-3.json").trim_end());
 }
 
 #[test]
 fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let path = directory.path().join("status.json");
-    fs::write(&path, include_str!("schema-1.json")).expect("it is written");
-    let (snapshot, _) = read(&path).expect("it is read");
-    let remote = Remote {
+    let unknown = Remote {
         place: PlaceName::Unknown,
         ..full().remote
     };
-    let expected = Snapshot {
+    let of_schema_1 = Snapshot {
         schema: 1,
-        remote: remote.clone(),
+        remote: unknown.clone(),
         remotes: Vec::new(),
         quarantine: Vec::new(),
+        testing: None,
         ..full()
     };
-    assert_eq!(snapshot, expected);
-    assert_eq!(snapshot.all_remotes(), [remote]);
+    let of_schema_2 = Snapshot {
+        schema: 2,
+        testing: None,
+        ..full()
+    };
+    for (text, expected, remotes) in [
+        (include_str!("schema-1.json"), of_schema_1, vec![unknown]),
+        (include_str!("schema-2.json"), of_schema_2, full().remotes),
+    ] {
+        fs::write(&path, text).expect("it is written");
+        let (snapshot, _) = read(&path).expect("it is read");
+        assert_eq!(snapshot, expected);
+        assert_eq!(snapshot.all_remotes(), remotes);
+    }
 }
 
 #[test]
@@ -72,8 +83,8 @@ fn a_file_that_is_no_snapshot_says_why() {
         ReadError::Malformed { .. }
     ));
     assert!(matches!(
-        failure("{\"schema\":3,\"other\":true}"),
-        ReadError::Schema { found: 3 }
+        failure("{\"schema\":4,\"other\":true}"),
+        ReadError::Schema { found: 4 }
     ));
     assert!(matches!(
         failure("{\"schema\":0}"),

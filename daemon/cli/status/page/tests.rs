@@ -231,3 +231,33 @@ fn no_line_is_wider_than_80_columns_and_none_steers_the_terminal() {
         assert!(!line.contains(char::is_control), "{line:?}");
     }
 }
+
+#[test]
+fn a_host_that_tests_says_of_which_branch_and_where_a_reboot_leads() {
+    use crate::store::snapshot::TestingState;
+    let mut snapshot = converged();
+    let branch = snapshot.testing.as_ref().map(|it| it.branch.clone());
+    if let Some(desired) = &mut snapshot.desired {
+        desired.testing.clone_from(&branch);
+    }
+    if let Some(last) = &mut snapshot.last {
+        last.testing = branch;
+    }
+    if let Some(testing) = &mut snapshot.testing {
+        testing.state = TestingState::Running;
+        testing.why = "The host runs it; a reboot leads back to main.".to_owned();
+    }
+    snapshot.condition.state = ConditionState::Testing;
+    let page = render(&snapshot, Life::Running, now());
+    for line in [
+        "web1: testing",
+        "  wanted     0123456789ab, testing-web1 of https://example.org/hosts.git",
+        "  testing    testing-web1: The host runs it; a reboot leads back to main.",
+        "  last       0123456789ab of testing-web1 deployed, 12 minutes ago",
+    ] {
+        assert!(
+            page.lines().any(|found| found == line),
+            "{line:?} in {page}"
+        );
+    }
+}

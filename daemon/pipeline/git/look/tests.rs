@@ -15,7 +15,8 @@ fn commit(digit: &str) -> CommitId {
 
 fn head(digit: &str) -> Answer {
     let commit = commit(digit);
-    Answer::Head { commit }
+    let testing = None;
+    Answer::Head { commit, testing }
 }
 
 fn fetched(digit: &str) -> Answer {
@@ -48,6 +49,7 @@ async fn play(already: Option<&CommitId>, script: &[Answer]) -> Played {
     };
     let look = Look {
         address: &address,
+        testing: None,
         fetched: already,
         poll_deadline: PATIENCE,
         fetch_deadline: PATIENCE,
@@ -57,7 +59,7 @@ async fn play(already: Option<&CommitId>, script: &[Answer]) -> Played {
     let (looked, asked) = tokio::join!(looking, answer(theirs, script));
     Played {
         is_kept: looked.conversation.is_some(),
-        result: looked.result,
+        result: looked.result.map(|found| found.commit),
         asked,
     }
 }
