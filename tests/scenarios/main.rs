@@ -44,6 +44,7 @@ mod enduring_full_disks;
 mod enduring_lost_ledgers;
 mod following;
 mod following_several;
+mod branching;
 mod trusting;
 mod withstanding;
 mod withstanding_histories;
