@@ -195,6 +195,10 @@ impl Remote {
         state.conversation = looked.conversation;
         match looked.result {
             Ok(found) => {
+                if state.fetched.as_ref() != Some(&found.commit) {
+                    // The mirror may have been made anew for it.
+                    state.tested = None;
+                }
                 state.fetched = Some(found.commit.clone());
                 Ok(found)
             }
