@@ -248,10 +248,67 @@ fn only_signed_commits_are_followed_where_every_one_has_to_be() {
     repository.set(&demanding("by-the-new-key", "every-commit", &both));
     let next = keys.commit(repository, "mallory");
     repository.push();
-    deployed(&host, &next);
+    let system = deployed(&host, &next);
+    a_testing_branch_is_asked_for_the_same(&host, repository, &keys, &both);
+    is_all(&host, &system);
 
+    repository.git(&["checkout", "--quiet", "main"]);
     force(repository, &unsigned.0);
     refused(&host, "diverged");
     allow(&host, &unsigned);
     deployed(&host, &unsigned);
+}
+
+/// Who may push to it may not run anything by that. It is followed because signatures are demanded.
+fn a_testing_branch_is_asked_for_the_same(
+    host: &Host,
+    repository: &Repository,
+    keys: &Keys,
+    signers: &str,
+) {
+    const TESTING: &str = "testing-host";
+    let is = |state: &str, commit: &CommitId| {
+        let what = format!("{commit} of the testing branch is {state}");
+        host.wait_for_status(&what, DEADLINE, |status| {
+            status["testing"]["state"] == state
+                && status["testing"]["head"] == commit.0
+                && status["phase"]["name"] == "resting"
+        })
+    };
+    let evaluated = evaluations(host);
+    let main = repository.head();
+    repository.git(&["checkout", "--quiet", "-b", TESTING]);
+    repository.set(&demanding("tested", "every-commit", signers));
+    let unsigned = repository.commit("nobody signed this either");
+    repository.push();
+    let status = is("refused", &unsigned);
+    assert_eq!(status["testing"]["code"], "commit-unsigned", "{status:#}");
+    let above = keys.commit(repository, "ann");
+    repository.push();
+    let status = is("refused", &above);
+    assert_eq!(status["testing"]["code"], "commit-unsigned", "{status:#}");
+    assert_eq!(status["condition"]["state"], "converged", "{status:#}");
+    // Signed, and without a past: it would lead back, and is no fast-forward of what was confirmed.
+    repository.git(&["checkout", "--quiet", "--orphan", "apart"]);
+    let apart = keys.commit(repository, "ann");
+    force_testing(repository, &apart);
+    let status = is("refused", &apart);
+    assert_eq!(status["testing"]["code"], "diverged", "{status:#}");
+    looks(host, 2);
+    assert_eq!(evaluations(host), evaluated, "nothing was evaluated");
+
+    repository.git(&["checkout", "--quiet", "-B", TESTING, &main.0]);
+    repository.set(&demanding("tested", "every-commit", signers));
+    let signed = keys.commit(repository, "ann");
+    force_testing(repository, &signed);
+    is("running", &signed);
+    repository.git(&["push", "--quiet", "origin", "--delete", TESTING]);
+    host.wait_for_status("the test was left", DEADLINE, |status| {
+        status["testing"]["state"] == "absent" && status["condition"]["state"] == "converged"
+    });
+}
+
+fn force_testing(repository: &Repository, commit: &CommitId) {
+    let to = format!("{}:refs/heads/testing-host", commit.0);
+    repository.git(&["push", "--quiet", "--force", "origin", &to]);
 }
