@@ -61,6 +61,20 @@ pub struct Confirmed {
     pub allowed: Option<CommitId>,
 }
 
+/// The id of a tag object, not that of the commit that it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TagId(pub CommitId);
+
+/// How long the name of a branch may be, in bytes.
+const BRANCH_LIMIT: usize = 200;
+
+/// What a heartbeat's name begins with; the branch's follows.
+const HEARTBEAT: &str = "heartbeat-";
+
+/// How long the name of a tag may be, in bytes.
+const TAG_LIMIT: usize = BRANCH_LIMIT + HEARTBEAT.len();
+
 /// A branch name as git accepts it, without `refs/heads/`.
 ///
 /// Stricter than `git check-ref-format`: only what is safe in a URL, a
@@ -85,24 +99,27 @@ impl TryFrom<String> for Branch {
     type Error = Malformed;
 
     fn try_from(text: String) -> Result<Self, Malformed> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._/-+=@".contains(c);
-        let component = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with(['.', '-'])
-                && !part.ends_with('.')
-                && !part.ends_with(".lock")
-        };
-        let well_formed = text.len() <= 200
-            && text != "@"
-            && text.chars().all(allowed)
-            && text.split('/').all(component)
-            && !text.contains("..");
-        if well_formed {
+        if text.len() <= BRANCH_LIMIT && is_safe_name(&text) {
             Ok(Self(text))
         } else {
             Err(Malformed::new("a branch name such as \"main\"", &text))
         }
     }
+}
+
+/// Whether a branch or a tag may have this name here.
+fn is_safe_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._/-+=@".contains(c);
+    let component = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with(['.', '-'])
+            && !part.ends_with('.')
+            && !part.ends_with(".lock")
+    };
+    text != "@"
+        && text.chars().all(allowed)
+        && text.split('/').all(component)
+        && !text.contains("..")
 }
 
 impl From<Branch> for String {
@@ -112,6 +129,53 @@ impl From<Branch> for String {
 }
 
 impl fmt::Display for Branch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A tag's name, without `refs/tags/`; no less safe than a branch's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TagName(String);
+
+impl TagName {
+    /// The heartbeat of a branch, where no other name is configured.
+    pub fn heartbeat_of(branch: &Branch) -> Self {
+        Self(format!("{HEARTBEAT}{branch}"))
+    }
+
+    /// The short name, such as `heartbeat-main`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The full ref name, such as `refs/tags/heartbeat-main`.
+    pub fn reference(&self) -> String {
+        format!("refs/tags/{}", self.0)
+    }
+}
+
+impl TryFrom<String> for TagName {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        if text.len() <= TAG_LIMIT && is_safe_name(&text) {
+            Ok(Self(text))
+        } else {
+            let expected = "the name of a tag such as \"heartbeat-main\"";
+            Err(Malformed::new(expected, &text))
+        }
+    }
+}
+
+impl From<TagName> for String {
+    fn from(tag: TagName) -> Self {
+        tag.0
+    }
+}
+
+impl fmt::Display for TagName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }

@@ -284,13 +284,14 @@ fn hexadecimal(value: &[u8]) -> Result<String, Untrusted> {
     hexadecimal_id(value).map(String::from)
 }
 
-fn hexadecimal_id(value: &[u8]) -> Result<CommitId, Untrusted> {
+/// An id as git writes it.
+pub(super) fn hexadecimal_id(value: &[u8]) -> Result<CommitId, Untrusted> {
     let text = String::from_utf8_lossy(value).into_owned();
     CommitId::try_from(text).map_err(|_| Untrusted::commit("ids of 40 hexadecimal digits", value))
 }
 
 /// `name <email> seconds +hhmm`, as git fsck wants it.
-fn identity(value: &[u8]) -> Result<Identity, Untrusted> {
+pub(super) fn identity(value: &[u8]) -> Result<Identity, Untrusted> {
     let malformed = || Untrusted::commit("people as `name <email> seconds +0000`", value);
     let opening = value.iter().position(|byte| b"<>".contains(byte));
     let (name, rest) = value.split_at(opening.ok_or_else(malformed)?);

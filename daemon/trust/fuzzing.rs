@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::commit::Commit;
 use super::keys::{KeyTexts, Keys, verify};
+use super::tag::Tag;
 use super::{revocation, ssh};
 
 /// Parses a commit object, and checks what holds for each that is accepted.
@@ -14,6 +15,19 @@ pub fn fuzz_commit(bytes: &[u8]) {
     if let Ok(commit) = Commit::parse(bytes) {
         assert!(commit.payload.len() <= bytes.len());
         assert!(commit.payload.ends_with(commit.message()));
+    }
+}
+
+/// Parses a tag object, and checks what holds for each that is accepted.
+pub fn fuzz_tag(bytes: &[u8]) {
+    if let Ok(tag) = Tag::parse(bytes) {
+        let signature = tag.signature.clone().unwrap_or_default();
+        assert!([&*tag.payload, &*signature].concat() == bytes);
+        let verdict = Keys::default().verify_tag(&tag, Timestamp::UNIX_EPOCH);
+        assert!(
+            verdict.is_err(),
+            "nobody may sign, but it is by {verdict:?}"
+        );
     }
 }
 

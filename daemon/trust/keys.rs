@@ -1,6 +1,6 @@
-//! The keys that are trusted, and the verdict on one commit.
+//! The keys that are trusted, and the verdict on one commit or tag.
 //!
-//! In: the texts of the keys, a commit's bytes, the time. Out: who signed it, or
+//! In: the texts of the keys, a commit or tag, the time. Out: who signed it, or
 //! the one reason why nobody vouches for it. Must not: know where keys come from.
 
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use super::key_file::Mistake;
 use super::openpgp;
 use super::revocation::Revoked;
 use super::ssh;
+use super::tag::Tag;
 use super::untrusted::{Untrusted, shown};
 
 /// The files of keys, as they were read.
@@ -48,7 +49,7 @@ pub enum KeysRefused {
     Revoked(#[source] Mistake),
 }
 
-/// Who vouches for a commit.
+/// Who vouches for a commit or a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signer {
     /// SSH: the principal that the allowed signers name. OpenPGP: the user id.
@@ -63,8 +64,8 @@ pub struct Signer {
 pub(super) struct Moment {
     /// The present.
     pub(super) now: Timestamp,
-    /// What the commit says of itself. It can only make a verdict worse.
-    pub(super) committed_at: Timestamp,
+    /// What commit or tag say of themselves. It can only make a verdict worse.
+    pub(super) made_at: Timestamp,
 }
 
 impl Keys {
@@ -89,20 +90,35 @@ impl Keys {
     /// `now` is the present, not the commit's own time: whoever has a retired
     /// key can give a commit any time at all.
     pub fn verify(&self, commit: &Commit, now: Timestamp) -> Result<Signer, Untrusted> {
-        let armored = commit.signature.as_deref().ok_or(Untrusted::Unsigned)?;
         let moment = Moment {
             now,
-            committed_at: commit.committer.at,
+            made_at: commit.committer.at,
         };
+        self.verify_signed(&commit.payload, commit.signature.as_deref(), moment)
+    }
+
+    /// Judges a tag that was parsed already, as [`Keys::verify`] does a commit.
+    pub fn verify_tag(&self, tag: &Tag, now: Timestamp) -> Result<Signer, Untrusted> {
+        let moment = Moment {
+            now,
+            made_at: tag.tagger.at,
+        };
+        self.verify_signed(&tag.payload, tag.signature.as_deref(), moment)
+    }
+
+    fn verify_signed(
+        &self,
+        payload: &[u8],
+        signature: Option<&[u8]>,
+        moment: Moment,
+    ) -> Result<Signer, Untrusted> {
+        let armored = signature.ok_or(Untrusted::Unsigned)?;
         match Format::of(armored)? {
-            Format::Ssh => ssh::verify(
-                &commit.payload,
-                armored,
-                &self.allowed_signers,
-                &self.revoked,
-                moment,
-            ),
-            Format::OpenPgp => self.verify_openpgp(&commit.payload, armored, moment),
+            Format::Ssh => {
+                let (allowed, revoked) = (&self.allowed_signers, &self.revoked);
+                ssh::verify(payload, armored, allowed, revoked, moment)
+            }
+            Format::OpenPgp => self.verify_openpgp(payload, armored, moment),
         }
     }
 

@@ -1,6 +1,6 @@
-//! Who vouches for a commit: signatures and ancestry, judged on the raw objects.
+//! Who vouches for a commit, or a tag: signatures and ancestry, judged on the raw objects.
 //!
-//! In: the bytes of commit objects, the texts of the keys, and the time. Out:
+//! In: the bytes of commit and tag objects, the texts of the keys, and the time. Out:
 //! the signer, or the one reason why there is none. Must not: read, write, wait,
 //! look at a clock, or decide what follows.
 //!
@@ -10,6 +10,7 @@
 
 pub mod untrusted;
 pub mod commit;
+pub mod tag;
 #[doc(hidden)]
 pub mod base64;
 #[doc(hidden)]

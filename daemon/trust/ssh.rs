@@ -86,7 +86,7 @@ fn objection(entry: &Entry, key: &str, moment: Moment) -> Option<Untrusted> {
         return Some(Untrusted::KeyExpired { key: key(), until });
     }
     // git looks at the commit's own time; what it refuses is refused here, too.
-    let at = moment.committed_at;
+    let at = moment.made_at;
     let early = entry.valid_after.is_some_and(|from| at < from);
     let late = entry.valid_before.is_some_and(|until| at >= until);
     (early || late).then(|| Untrusted::DatedOutsideValidity { key: key(), at })

@@ -1,4 +1,4 @@
-//! Why a commit is not trusted: one variant for each reason.
+//! Why a commit, or a tag, is not trusted: one variant for each reason.
 //!
 //! In: what a check found. Out: a code for programs and a line for people. Must
 //! not: show anything of a commit that was not made safe to show.
@@ -10,12 +10,12 @@ use crate::model::text::one_line;
 /// How much of what was found is shown, in characters.
 const FOUND_LIMIT: usize = 80;
 
-/// Why nobody vouches for a commit.
+/// Why nobody vouches for a commit or a tag.
 ///
 /// The text of each says what was expected and what was found, on one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
-    #[error("expected a signed commit, found no signature")]
+    #[error("expected a signature, found none")]
     Unsigned,
     #[error("expected a commit object with {expected}, found {found:?}")]
     MalformedCommit {
@@ -24,6 +24,13 @@ pub enum Untrusted {
     },
     #[error("expected a commit object of at most {limit} bytes, found {found}")]
     CommitTooLarge { limit: usize, found: usize },
+    #[error("expected a tag object with {expected}, found {found:?}")]
+    MalformedTag {
+        expected: &'static str,
+        found: String,
+    },
+    #[error("expected a tag object of at most {limit} bytes, found {found}")]
+    TagTooLarge { limit: usize, found: usize },
     #[error("expected an object of its own, found one made to collide with another in SHA-1")]
     Sha1Collision,
     #[error("expected one signature, found several")]
@@ -52,7 +59,7 @@ pub enum Untrusted {
     #[error("expected one of the keys that are trusted, found {key}")]
     UnknownKey { key: String },
     #[error(
-        "expected a signature over this commit, found one that does not fit, said to be by {key}"
+        "expected a signature over what is signed, found one that does not fit, said to be by {key}"
     )]
     BadSignature { key: String },
     #[error("expected a touch of the security key {key}, found a signature made without one")]
@@ -67,7 +74,7 @@ pub enum Untrusted {
     KeyNotYetValid { key: String, from: Timestamp },
     #[error("expected a key that is valid now, found {key}, which was valid until {until}")]
     KeyExpired { key: String, until: Timestamp },
-    #[error("expected a commit made while its key was valid, found one of {at} by {key}")]
+    #[error("expected a time at which its key was valid, found {at} by {key}")]
     DatedOutsideValidity { key: String, at: Timestamp },
     #[error("expected a key that is not revoked, found {key}")]
     KeyRevoked { key: String },
@@ -84,6 +91,8 @@ impl Untrusted {
             Self::Unsigned => "unsigned",
             Self::MalformedCommit { .. } => "malformed-commit",
             Self::CommitTooLarge { .. } => "commit-too-large",
+            Self::MalformedTag { .. } => "malformed-tag",
+            Self::TagTooLarge { .. } => "tag-too-large",
             Self::Sha1Collision => "sha1-collision",
             Self::SeveralSignatures => "several-signatures",
             Self::UnknownFormat { .. } => "unknown-format",
@@ -112,6 +121,11 @@ impl Untrusted {
     pub(super) fn commit(expected: &'static str, found: &[u8]) -> Self {
         let found = shown(found);
         Self::MalformedCommit { expected, found }
+    }
+
+    pub(super) fn tag(expected: &'static str, found: &[u8]) -> Self {
+        let found = shown(found);
+        Self::MalformedTag { expected, found }
     }
 
     pub(super) fn signature(expected: &'static str, found: &[u8]) -> Self {

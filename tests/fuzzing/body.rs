@@ -9,14 +9,15 @@ use deploy_flake::fetcher::fuzzing::{fuzz_answer, fuzz_refs, fuzz_request};
 use deploy_flake::store::ledger::fuzzing::fuzz_ledger;
 use deploy_flake::trust::fuzzing::{
     fuzz_allowed_signers, fuzz_commit, fuzz_keyring, fuzz_openpgp_signature, fuzz_revoked,
-    fuzz_ssh_signature,
+    fuzz_ssh_signature, fuzz_tag,
 };
 
-const BODIES: [(&str, fn(&[u8])); 11] = [
+const BODIES: [(&str, fn(&[u8])); 12] = [
     ("refs", fuzz_refs),
     ("request", fuzz_request),
     ("answer", fuzz_answer),
     ("commit", fuzz_commit),
+    ("tag", fuzz_tag),
     ("ssh-signature", fuzz_ssh_signature),
     ("openpgp-signature", fuzz_openpgp_signature),
     ("allowed-signers", fuzz_allowed_signers),

@@ -12,6 +12,7 @@ mod bindings;
 mod collision;
 mod verdicts;
 mod files;
+mod tags;
 mod history;
 mod seeded;
 mod mutations;
