@@ -11,6 +11,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::ask::HINT_OTHER_VERSION;
@@ -24,7 +25,8 @@ use crate::store::{lock, snapshot};
 /// The arguments.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// For people, or the snapshot as JSON with `daemon_running` added.
+    /// For people, or the snapshot as JSON with `daemon_running` and
+    /// `last_new_commit_age` (in seconds) added.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -89,9 +91,17 @@ fn known(
         Output::Text => Ok(page::render(snapshot, life, clock::now().wall)),
         Output::Json => {
             json["daemon_running"] = life.json();
+            json["last_new_commit_age"] = age(snapshot, clock::now().wall).into();
             pretty(&json)
         }
     }
+}
+
+/// How many seconds ago the host last saw a new commit.
+fn age(snapshot: &Snapshot, now: Timestamp) -> Option<i64> {
+    let seen_at = snapshot.last_new_commit_at?;
+    // The clock may have been set back.
+    Some(now.duration_since(seen_at).as_secs().max(0))
 }
 
 /// What there is to say when no daemon has written anything in this boot.
@@ -108,6 +118,8 @@ fn unknown(output: Output, life: Life) -> Result<String, Failure> {
             "looks": null,
             "system": null,
             "desired": null,
+            "last_new_commit_at": null,
+            "last_new_commit_age": null,
             "phase": null,
             "condition": null,
             "last": null,
@@ -138,8 +150,11 @@ mod tests {
             let text = known(Output::Json, &full(), written.clone(), life).expect("it is told");
             let mut json: Value = serde_json::from_str(&text).expect("it is JSON");
             assert_eq!(json["daemon_running"], running);
-            json.as_object_mut()
-                .map(|keys| keys.remove("daemon_running"));
+            let age = json["last_new_commit_age"].as_i64();
+            assert!(age > Some(0), "the example is of the past: {age:?}");
+            for added in ["daemon_running", "last_new_commit_age"] {
+                json.as_object_mut().map(|keys| keys.remove(added));
+            }
             assert_eq!(json, written);
         }
     }

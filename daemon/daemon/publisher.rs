@@ -79,6 +79,7 @@ impl Publisher {
             looks,
             system: snapshot::System::from(&standing.observed),
             desired: desired(state, standing, &offers),
+            last_new_commit_at: state.newest.as_ref().map(|newest| newest.seen_at),
             phase: self.phase(state, now),
             condition: self.condition(state, standing, &offers, &condition, now),
             last: state.latest().map(snapshot::Last::from),

@@ -49,6 +49,18 @@ pub struct State {
     /// What became of the testing branch.
     #[serde(default)]
     pub tested: Tested,
+    /// What the host's own branch was when somebody could last say.
+    #[serde(default)]
+    pub newest: Option<Newest>,
+}
+
+/// A commit, and since when there is none that is newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newest {
+    /// The commit.
+    pub commit: CommitId,
+    /// When this host saw it first; wall clock, because it must outlive a reboot.
+    pub seen_at: Timestamp,
 }
 
 /// What became of the testing branch. What the rest of the state says of a last
@@ -140,6 +152,21 @@ impl State {
         }
     }
 
+    /// Takes what the branch is now. Where nobody has noted when it was new, the
+    /// deployment that it was for may know.
+    pub(super) fn learn_head(&mut self, head: &CommitId, now: Timestamp) {
+        if self.newest.as_ref().is_some_and(|it| it.commit == *head) {
+            return;
+        }
+        let last = self.last.as_ref().map(|last| &last.deployment);
+        let began = last.filter(|it| it.candidate == Candidate::Commit(head.clone()));
+        let began = began.filter(|_| self.newest.is_none());
+        self.newest = Some(Newest {
+            commit: head.clone(),
+            seen_at: began.map_or(now, |it| it.started.wall),
+        });
+    }
+
     /// Takes what the host is now: a default entry that starts what runs leads
     /// nobody astray, whoever repaired it.
     pub(super) fn learn_entry(&mut self, observed: &Observed) {
@@ -212,6 +239,49 @@ impl State {
         Forgiven {
             broken: self.known_broken.clone(),
             lacking: deployment.allowed.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{commit, deployment};
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn seen_at(state: &State) -> Option<Timestamp> {
+        state.newest.as_ref().map(|newest| newest.seen_at)
+    }
+
+    #[test]
+    fn a_commit_is_new_once() {
+        let mut state = State::default();
+        for (head, now, expected) in [(1, 100, 100), (1, 200, 100), (2, 300, 300), (2, 400, 300)] {
+            state.learn_head(&commit(head), at(now));
+            assert_eq!(seen_at(&state), Some(at(expected)), "at {now}");
+        }
+    }
+
+    #[test]
+    fn of_an_older_ledger_the_deployment_says_when_its_commit_was_new() {
+        let deployment = deployment(1);
+        let started = deployment.started;
+        let last = Finished {
+            deployment,
+            toplevel: None,
+            outcome: Outcome::Deployed,
+            finished: started,
+        };
+        for (head, expected) in [(1, started.wall), (2, at(500))] {
+            let mut state = State {
+                last: Some(last.clone()),
+                ..State::default()
+            };
+            state.learn_head(&commit(head), at(500));
+            assert_eq!(seen_at(&state), Some(expected));
         }
     }
 }

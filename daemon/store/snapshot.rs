@@ -11,8 +11,8 @@
 //! what older daemons wrote: a key that they did not write has a default.
 //!
 //! Schema 2 added the words of the way back, and `quarantine`; schema 3 the
-//! condition `testing`, the codes `waits-for-reboot` and `test-ended`, and what
-//! the testing branch is.
+//! condition `testing`, the codes `waits-for-reboot` and `test-ended`, what the
+//! testing branch is, and when a commit was new.
 
 mod last;
 mod file;
@@ -59,6 +59,9 @@ pub struct Snapshot {
     pub system: System,
     /// What the remote asks for, once that is known.
     pub desired: Option<Desired>,
+    /// When the host last saw a new commit on its own branch. Unknown to schema 2.
+    #[serde(default)]
+    pub last_new_commit_at: Option<Timestamp>,
     /// What is going on.
     pub phase: Phase,
     /// Whether the host is what the remote asks for, and if not, why.

@@ -40,6 +40,7 @@ pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String 
     wanted(&mut page, snapshot);
     systems(&mut page, snapshot);
     remotes(&mut page, snapshot, now);
+    newest(&mut page, snapshot, now);
     testing(&mut page, snapshot);
     doing(&mut page, snapshot, now);
     last(&mut page, snapshot, now);
@@ -210,6 +211,14 @@ fn remotes(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     }
     for warning in words::warnings(all) {
         page.fact("warning", &one_line(&warning, LINE_LIMIT));
+    }
+}
+
+/// Since when the branch is what it is: of one that is held back for ever this
+/// is all that can be seen.
+fn newest(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+    if let Some(at) = snapshot.last_new_commit_at {
+        page.fact("new commit", &format!("last seen {}", relative(at, now)));
     }
 }
 

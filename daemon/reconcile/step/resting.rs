@@ -19,6 +19,9 @@ use crate::model::system::Observed;
 pub(super) fn looked(mut state: State, look: &Look, context: &Context<'_>) -> Step {
     if state.phase == Phase::Resting || state.phase.is_preparing() {
         state.learn_entry(&look.observed);
+        if let Some(head) = &look.head {
+            state.learn_head(head, context.now.wall);
+        }
     }
     if state.phase == Phase::Resting {
         return at_rest(state, look, context);

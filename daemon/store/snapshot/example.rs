@@ -79,6 +79,7 @@ pub(crate) fn full() -> Snapshot {
             derivation: path("nixos-system-web1-24.11.drv").try_into().ok(),
             toplevel: Some(toplevel()),
         }),
+        last_new_commit_at: Some(noon()),
         phase: Phase {
             name: PhaseName::Resting,
             deployment: Some(id.clone()),

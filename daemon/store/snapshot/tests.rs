@@ -43,11 +43,13 @@ fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
         remotes: Vec::new(),
         quarantine: Vec::new(),
         testing: None,
+        last_new_commit_at: None,
         ..full()
     };
     let of_schema_2 = Snapshot {
         schema: 2,
         testing: None,
+        last_new_commit_at: None,
         ..full()
     };
     for (text, expected, remotes) in [

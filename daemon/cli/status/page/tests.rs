@@ -43,6 +43,7 @@ web1: converged
   profile    the same, generation 3
   next boot  the same
   remote     answered 20 seconds ago, asked again in 40 seconds
+  new commit last seen 12 minutes ago
   doing      resting, since 12 minutes ago
   last       0123456789ab deployed, 12 minutes ago
   daemon     0.1.0, process 123, started 12 minutes ago"
@@ -106,6 +107,7 @@ web1: refused
   next boot  the same
   remote     answered 12 minutes ago, asked again now
              example.org did not answer
+  new commit last seen 12 minutes ago
   doing      resting, since 12 minutes ago
              journalctl DEPLOY_FLAKE_DEPLOYMENT=00c0ffee00c0ffee
   last       0123456789ab refused, nothing was touched, 12 minutes ago
