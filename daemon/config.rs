@@ -32,7 +32,7 @@ use crate::model::policy::{
     BootLoader, Deadlines, FetchLimits, FollowTesting, Guards, Health, OnFailedRollback, Policy,
     Require, Settings, Trust,
 };
-use crate::model::revision::{Branch, Malformed};
+use crate::model::revision::{Branch, Malformed, TagName};
 use crate::model::system::Configuration;
 
 /// Where the file is unless the command line names another.
@@ -151,6 +151,14 @@ pub struct Remote {
     pub poll_interval: Duration,
     /// How long a poll of it may take, where that is said.
     pub timeout: Option<Duration>,
+}
+
+impl Config {
+    /// The tag by which a remote has to show that it is alive, if it has to.
+    pub fn heartbeat_of(&self, remote: &Remote) -> Option<TagName> {
+        let heartbeat = self.trust.heartbeat.as_ref()?;
+        Some(heartbeat.tag_of(&remote.address.branch))
+    }
 }
 
 impl Remote {

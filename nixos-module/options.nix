@@ -14,6 +14,26 @@ let
   option =
     type: default: description:
     lib.mkOption { inherit type default description; };
+
+  heartbeat = {
+    max_age = lib.mkOption {
+      type = types.str;
+      example = "1d";
+      description = ''
+        How old the tag may be, from 1s to 366d.
+
+        Risk: a short one stops all hosts when the tag is made late; a long one
+        leaves a freeze unnoticed for so long.
+      '';
+    };
+    tag = option (types.nullOr types.str) null ''
+      The tag's name; null: `heartbeat-` and the remote's branch.
+    '';
+    allowed_signers = option publicFile null ''
+      The file of SSH keys that may make the tag, and nothing else; null: those
+      that sign commits.
+    '';
+  };
 in
 {
   remote = {
@@ -153,6 +173,14 @@ in
 
       Risk: where it is named and missing, nothing new is followed.
     '';
+    heartbeat = option (types.nullOr (types.submodule { options = heartbeat; })) null ''
+      A signed tag by which each remote has to show that it holds nothing back.
+
+      Effect: from a remote that does not show it, nothing new is followed, and
+      the host stays what it is.
+
+      Risk: when whoever makes it stops, no host follows anything.
+    '';
   };
 
   assertions =
@@ -200,6 +228,14 @@ in
       {
         assertion = trust.force_push != "if-signed" || trust.allowed_signers != null || trust.keyrings != [ ];
         message = "${at}.trust: force_push = \"if-signed\" asks for signatures, and no key is trusted. Set allowed_signers or keyrings.";
+      }
+      {
+        assertion =
+          trust.heartbeat == null
+          || trust.heartbeat.allowed_signers != null
+          || trust.allowed_signers != null
+          || trust.keyrings != [ ];
+        message = "${at}.trust.heartbeat demands a signed tag, and no key is trusted. Set its allowed_signers, or allowed_signers or keyrings beside it.";
       }
     ];
 }

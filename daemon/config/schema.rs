@@ -12,6 +12,7 @@ mod health;
 mod deadlines;
 mod fetch;
 mod trust;
+mod heartbeat;
 mod testing;
 
 pub(super) use access::is_plain_and_absolute;
@@ -74,7 +75,10 @@ fn belongs(key: &str) -> Option<String> {
         "store" => "[reserve]",
         "pack" | "memory" => "[fetch]",
         "follow" => "[testing]",
-        "require" | "force_push" | "introduction" | "allowed_signers" | "keyrings" => "[trust]",
+        "require" | "force_push" | "introduction" | "allowed_signers" | "keyrings" | "revoked" => {
+            "[trust]"
+        }
+        "max_age" | "tag" => "[trust.heartbeat]",
         "configuration" | "mode" | "drift" | "on_reboot_required" | "on_failed_rollback"
         | "boot_loader" | "pre_activate_check" | "machine_id" => {
             "the top of the file, above the first table"

@@ -145,7 +145,8 @@ impl<'a> Section<'a> {
         match found.value.as_table() {
             Some(table) => Some(Section::named(&found.key, table)),
             None => {
-                let remedy = format!("Write [{key}] on a line of its own, and its keys below it.");
+                let name = &found.key;
+                let remedy = format!("Write [{name}] on a line of its own, and its keys below it.");
                 wrong_type(&found, "a table", remedy, collector);
                 None
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fetcher::credentials::Credentials;
 use crate::fetcher::mirror::Mirror;
-use crate::fetcher::remote::Fetcher;
+use crate::fetcher::remote::{Besides, Fetcher};
 use crate::fetcher::wire::{Answer, RemoteAddress};
 use crate::host::random;
 use crate::model::revision::CommitId;
@@ -29,7 +29,7 @@ pub fn ask(remote: &RemoteAddress, credentials: Option<PathBuf>) -> Result<Commi
         Scratch::new(Path::new(SCRATCH)).map_err(|error| format!("{SCRATCH}: {error}"))?;
     let mirror = Mirror::own(&scratch.0).map_err(|error| format!("{error:#}"))?;
     let credentials = Credentials::new(credentials).map_err(|error| error.to_string())?;
-    let answer = Fetcher::new(mirror, credentials).poll(remote, None);
+    let answer = Fetcher::new(mirror, credentials).poll(remote, Besides::default());
     match answer.unwrap_or_else(|trouble| trouble.answer(&remote.url)) {
         Answer::Head { commit, .. } | Answer::Fetched { commit } => Ok(commit),
         Answer::BranchMissing => Err(format!(
@@ -38,7 +38,9 @@ pub fn ask(remote: &RemoteAddress, credentials: Option<PathBuf>) -> Result<Commi
             remote.branch
         )),
         Answer::Failed { message, .. } => Err(message),
-        Answer::Lineage { .. } => Err("the answer belongs to another question".to_owned()),
+        Answer::Lineage { .. } | Answer::Heartbeat { .. } => {
+            Err("the answer belongs to another question".to_owned())
+        }
     }
 }
 

@@ -137,7 +137,8 @@ fn below(
     Ok(())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// The bytes as they are passed on.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes
         .iter()

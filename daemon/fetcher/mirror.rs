@@ -216,6 +216,24 @@ impl Mirror {
         })
     }
 
+    /// The indices of all packs.
+    pub(super) fn indices(&self) -> Result<Vec<PathBuf>, Trouble> {
+        self.packs("idx")
+            .map_err(|error| Trouble::from_io("could not list the mirror's packs", &error))
+    }
+
+    /// Removes all packs but those with these indices.
+    pub(super) fn keep_packs(&self, indices: &[PathBuf]) -> Result<(), Trouble> {
+        for index in self.indices()? {
+            if !indices.contains(&index) {
+                fs::remove_file(&index)
+                    .map_err(|error| Trouble::from_io("could not remove a pack", &error))?;
+            }
+        }
+        // A pack without its index is nobody's.
+        self.remove_leftovers_of_fetch()
+    }
+
     fn packs(&self, extension: &str) -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.git_directory().join("objects/pack"))? {

@@ -10,6 +10,8 @@ pub mod wire;
 pub mod process;
 pub mod asking;
 mod remote;
+mod wanted;
+mod heartbeat;
 mod credentials;
 mod ssh;
 mod https;

@@ -17,7 +17,7 @@ use rustix::fs::Mode;
 
 use crate::fetcher::credentials::Credentials;
 use crate::fetcher::mirror::Mirror;
-use crate::fetcher::remote::Fetcher;
+use crate::fetcher::remote::{Besides, Fetcher};
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::{Answer, LINE_LIMIT, Problem, Request};
 
@@ -136,15 +136,27 @@ fn read_line(reader: &mut impl BufRead) -> anyhow::Result<Option<Vec<u8>>> {
 /// The answer to one request.
 fn respond(fetcher: &mut Fetcher, line: &[u8]) -> Answer {
     match serde_json::from_slice(line) {
-        Ok(Request::Poll { remote, testing }) => fetcher
-            .poll(&remote, testing.as_ref())
-            .unwrap_or_else(|trouble| trouble.answer(&remote.url)),
+        Ok(Request::Poll {
+            remote,
+            testing,
+            heartbeat,
+        }) => {
+            let besides = Besides {
+                testing: testing.as_ref(),
+                heartbeat: heartbeat.as_ref(),
+            };
+            let answer = fetcher.poll(&remote, besides);
+            answer.unwrap_or_else(|trouble| trouble.answer(&remote.url))
+        }
         Ok(Request::Fetch {
             remote,
             commit,
             pack_limit,
         }) => fetcher
             .fetch(&remote, &commit, pack_limit)
+            .unwrap_or_else(|trouble| trouble.answer(&remote.url)),
+        Ok(Request::Heartbeat { remote, name, tag }) => fetcher
+            .heartbeat(&remote, &name, &tag)
             .unwrap_or_else(|trouble| trouble.answer(&remote.url)),
         Ok(Request::Lineage { tip, base, first }) => fetcher
             .lineage(&tip, base.as_ref(), first)

@@ -3,14 +3,7 @@
 //! In: where a branch is to be found. Out: its commit, in the mirror. Must not:
 //! fetch anything but that branch, or keep a connection that failed.
 
-use std::path::Path;
 use std::sync::Arc;
-
-use gix::ObjectId;
-use gix::odb::pack;
-use gix::progress::Discard;
-use gix::remote::Direction;
-use gix::remote::fetch::{Status, Tags};
 
 use crate::fetcher::bloat::Packs;
 use crate::fetcher::complete::{self, Scope};
@@ -20,16 +13,24 @@ use crate::fetcher::limits::Limits;
 use crate::fetcher::lineage::Lineage;
 use crate::fetcher::meter::Meter;
 use crate::fetcher::mirror::Mirror;
-use crate::fetcher::session::{self, Session, commit_id, no_credentials};
+use crate::fetcher::session::Session;
 use crate::fetcher::trouble::Trouble;
+use crate::fetcher::wanted::{Wanted, fetched, local_reference, object_id};
 use crate::fetcher::wire::{Answer, Problem, RemoteAddress};
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::{Branch, CommitId, TagId, TagName};
+
+/// What is asked for with the branch.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Besides<'a> {
+    pub(super) testing: Option<&'a Branch>,
+    pub(super) heartbeat: Option<&'a TagName>,
+}
 
 /// The mirror, and the connection to the remote that was polled last.
 pub(super) struct Fetcher {
-    mirror: Mirror,
+    pub(super) mirror: Mirror,
     session: Option<Session>,
-    credentials: Arc<Credentials>,
+    pub(super) credentials: Arc<Credentials>,
     limits: Limits,
     lineage: Option<Lineage>,
     is_stuck: bool,
@@ -59,23 +60,23 @@ impl Fetcher {
         self.is_stuck
     }
 
-    /// Asks which commit the branch is, and which the other one. A connection
-    /// kept from the last poll may have ended meanwhile; then a new one is made,
-    /// once.
+    /// Asks what the branch is, and what else is to be known with it. A
+    /// connection kept from the last poll may have ended meanwhile; then a new
+    /// one is made, once.
     pub(super) fn poll(
         &mut self,
         remote: &RemoteAddress,
-        testing: Option<&Branch>,
+        besides: Besides<'_>,
     ) -> Result<Answer, Trouble> {
         if let Some(kept) = self.session.take().filter(|kept| kept.is_with(&remote.url)) {
-            let asked = self.ask(remote, testing, move |_| Ok(kept));
+            let asked = self.ask(remote, besides, move |_| Ok(kept));
             if !asked.as_ref().is_err_and(Trouble::may_be_a_lost_connection) {
                 return asked;
             }
         }
         let repository = self.mirror.open()?;
         let (address, credentials) = (remote.clone(), Arc::clone(&self.credentials));
-        let asked = self.ask(remote, testing, move |meter| {
+        let asked = self.ask(remote, besides, move |meter| {
             Session::connect(&repository, &address, &credentials, meter)
         });
         asked.map_err(|trouble| self.credentials.explain(remote, trouble))
@@ -178,30 +179,35 @@ impl Fetcher {
     fn ask(
         &mut self,
         remote: &RemoteAddress,
-        testing: Option<&Branch>,
+        besides: Besides<'_>,
         session: impl FnOnce(&Arc<Meter>) -> Result<Session, Trouble> + Send + 'static,
     ) -> Result<Answer, Trouble> {
-        let mut branches = vec![remote.branch.clone()];
-        branches.extend(testing.cloned());
+        let mut names = vec![remote.branch.reference()];
+        names.extend(besides.testing.map(Branch::reference));
+        names.extend(besides.heartbeat.map(TagName::reference));
         let (session, heads) = self.watch(move |meter| {
             let mut session = session(meter)?;
-            let heads = session.heads(&branches, meter)?;
+            let heads = session.heads(&names, meter)?;
             Ok((session, heads))
         })?;
         if session.can_be_kept() {
             self.session = Some(session);
         }
         let mut heads = heads.into_iter();
-        Ok(match heads.next().flatten() {
+        let commit = heads.next().flatten();
+        let testing = besides.testing.and_then(|_| heads.next().flatten());
+        let heartbeat = besides.heartbeat.and_then(|_| heads.next().flatten());
+        Ok(match commit {
             Some(commit) => Answer::Head {
                 commit,
-                testing: heads.next().flatten(),
+                testing,
+                heartbeat: heartbeat.map(TagId),
             },
             None => Answer::BranchMissing,
         })
     }
 
-    fn watch<T: Send + 'static>(
+    pub(super) fn watch<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&Arc<Meter>) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Trouble> {
@@ -222,7 +228,7 @@ impl Fetcher {
 
     /// After a fetch that failed, looks whether the mirror is to blame: what
     /// is damaged here fails every time, and the error seldom says where.
-    fn blame_mirror(&self, trouble: Trouble) -> Trouble {
+    pub(super) fn blame_mirror(&self, trouble: Trouble) -> Trouble {
         if trouble.problem == Problem::Incomplete {
             // What is there is not asked for again.
             return self.mirror.clear().err().unwrap_or(trouble);
@@ -239,139 +245,4 @@ impl Fetcher {
             Err(trouble) => trouble,
         }
     }
-}
-
-/// Where the mirror keeps the branches of a remote.
-fn local_directory(remote: &RemoteAddress) -> String {
-    format!("refs/deploy/{}/", remote.name)
-}
-
-/// Where the mirror keeps the branch.
-fn local_reference(remote: &RemoteAddress) -> String {
-    format!("{}{}", local_directory(remote), remote.branch)
-}
-
-fn fetched(commit: &CommitId) -> Answer {
-    Answer::Fetched {
-        commit: commit.clone(),
-    }
-}
-
-fn object_id(commit: &CommitId) -> Result<ObjectId, gix::Error> {
-    ObjectId::from_hex(commit.as_str().as_bytes())
-}
-
-/// What a fetch is to bring.
-#[derive(Clone)]
-struct Wanted {
-    remote: RemoteAddress,
-    credentials: Arc<Credentials>,
-    commit: CommitId,
-    pack_limit: u64,
-}
-
-impl Wanted {
-    /// The same for the other branches of the remote that a mirror holds.
-    fn besides(&self, repository: &gix::Repository) -> Result<Vec<Self>, Trouble> {
-        let besides = || -> anyhow::Result<Vec<Self>> {
-            let mut besides = Vec::new();
-            for reference in repository.references()?.all()? {
-                let reference = reference.map_err(|error| anyhow::anyhow!("a ref: {error}"))?;
-                let name = reference.name().as_bstr().to_string();
-                let branch = name.strip_prefix(&local_directory(&self.remote));
-                let branch = branch.and_then(|branch| Branch::try_from(branch.to_owned()).ok());
-                let commit = reference.try_id().map(|id| commit_id(&id));
-                if let (Some(branch), Some(Ok(commit))) = (branch, commit)
-                    && branch != self.remote.branch
-                {
-                    let mut other = self.clone();
-                    (other.remote.branch, other.commit) = (branch, commit);
-                    besides.push(other);
-                }
-            }
-            Ok(besides)
-        };
-        besides().map_err(|error| Trouble::new(Problem::Mirror, format!("{error:#}")))
-    }
-
-    /// Fetches the branch, and looks whether the mirror then holds the commit
-    /// and all of it.
-    fn receive(&self, repository: &gix::Repository, meter: &Arc<Meter>) -> Result<Answer, Trouble> {
-        let at_remote = |error| Trouble::from_gix(Problem::Remote, &error);
-        let Self { remote, commit, .. } = self;
-        let local = local_reference(remote);
-        // Forced: what is fast-forward and what is not is judged by the daemon.
-        let specification = format!("+{}:{local}", remote.branch.reference());
-        let configured = repository
-            .remote_at(&*remote.url)
-            .and_then(|remote| remote.with_refspecs([&*specification], Direction::Fetch))
-            .map_err(at_remote)?
-            .with_fetch_tags(Tags::None);
-        let transport = session::connect(repository, remote, &self.credentials, meter)?;
-        let prepared = configured
-            .to_connection_with_transport(transport)
-            .with_credentials(no_credentials)
-            .prepare_fetch(Discard, gix::remote::ref_map::Options::default())
-            .map_err(at_remote)?;
-        let Some(offered) = prepared.ref_map().mappings.first() else {
-            return Ok(Answer::BranchMissing);
-        };
-        let offered = offered.remote.as_id().map(commit_id).transpose()?;
-        if offered.as_ref() != Some(commit) {
-            let now = offered.map_or_else(|| "nothing".to_owned(), String::from);
-            return Err(moved(remote, commit, &now));
-        }
-        meter.expect_pack(self.pack_limit);
-        let received = prepared
-            .receive(Discard, &meter.is_given_up)
-            .map_err(|error| Trouble::from_gix(Problem::Fetch, &error))?;
-        let index = match received.status {
-            Status::NoPackReceived { .. } => None,
-            Status::Change {
-                write_pack_bundle, ..
-            } => write_pack_bundle.index_path,
-        };
-        confirm(repository, &local, commit, index.as_deref())?;
-        Ok(fetched(commit))
-    }
-}
-
-fn moved(remote: &RemoteAddress, commit: &CommitId, now: &str) -> Trouble {
-    let branch = &remote.branch;
-    Trouble::new(
-        Problem::Moved,
-        format!("expected {branch} at {commit}, found {now}"),
-    )
-}
-
-/// Believes the mirror rather than the absence of an error.
-fn confirm(
-    repository: &gix::Repository,
-    local: &str,
-    commit: &CommitId,
-    index: Option<&Path>,
-) -> Result<(), Trouble> {
-    let broken = |error| Trouble::from_gix(Problem::Incomplete, &error);
-    let id = object_id(commit).map_err(broken)?;
-    if !repository.has_object(id) {
-        let message = format!("expected {commit} in what came, found other objects");
-        return Err(Trouble::new(Problem::Incomplete, message));
-    }
-    if !Mirror::is_at(repository, local, commit) {
-        let message = format!("expected {local} at {commit} after the fetch, found it elsewhere");
-        return Err(Trouble::new(Problem::Fetch, message));
-    }
-    let kind = repository.find_object(id).map_err(broken)?.kind;
-    if kind != gix::object::Kind::Commit {
-        Mirror::forget(repository, local).map_err(broken)?;
-        let message = format!("expected {commit} to be a commit, found a {kind}");
-        return Err(Trouble::new(Problem::NotACommit, message));
-    }
-    let index = index
-        .map(|path| pack::index::File::at(path, gix::hash::Kind::Sha1))
-        .transpose()
-        .map_err(broken)?;
-    let scope = index.as_ref().map_or(Scope::Nothing, Scope::Pack);
-    complete::check(repository, id, &scope)
-        .map_err(|missing| Trouble::new(Problem::Incomplete, format!("{missing:#}")))
 }

@@ -1,6 +1,6 @@
 //! One connection to a remote, its handshake done.
 //!
-//! In: a URL. Out: the commits that branches are. Must not: fetch, or write.
+//! In: a URL. Out: what refs are. Must not: fetch, or write.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::fetcher::meter::Meter;
 use crate::fetcher::metered::Metered;
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wire::{Problem, RemoteAddress};
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::CommitId;
 
 /// How we name ourselves to servers.
 const AGENT: &str = concat!("git/deploy-flake-", env!("CARGO_PKG_VERSION"));
@@ -81,20 +81,19 @@ impl Session {
             && self.handshake.server_protocol_version == Protocol::V2
     }
 
-    /// Asks which commits the branches are, in one exchange.
+    /// Asks what the refs of these whole names are, in one exchange.
     pub(super) fn heads(
         &mut self,
-        branches: &[Branch],
+        names: &[String],
         meter: &Arc<Meter>,
     ) -> Result<Vec<Option<CommitId>>, Trouble> {
         self.transport.inner.measure_with(Arc::clone(meter));
-        let names: Vec<String> = branches.iter().map(Branch::reference).collect();
         let listed;
         let refs = match &self.handshake.refs {
             // Protocol 0 and 1 told every ref with the handshake.
             Some(refs) => refs,
             None => {
-                listed = self.list(&names)?;
+                listed = self.list(names)?;
                 &listed
             }
         };
@@ -172,7 +171,8 @@ fn refuse_other_hashes(handshake: &Handshake) -> Result<(), Trouble> {
     }
 }
 
-/// Finds the branch among the refs; a server may send more than it was asked for.
+/// Finds the ref among those told; a server may send more than it was asked for.
+/// Of a tag that is the tag's own object.
 fn find(refs: &[Ref], name: &str) -> Result<Option<CommitId>, Trouble> {
     for reference in refs {
         let (found, target, _peeled) = reference.unpack();

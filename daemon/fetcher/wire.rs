@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::{Branch, CommitId, TagId, TagName};
 
 /// The longest line either side reads, in bytes.
 ///
@@ -29,6 +29,9 @@ pub enum Request {
         /// Which other branch is asked for in the same `ls-refs`.
         #[serde(default)]
         testing: Option<Branch>,
+        /// Which tag is asked for in the same one: the remote's heartbeat.
+        #[serde(default)]
+        heartbeat: Option<TagName>,
     },
     /// Bring this commit, which the branch was just seen to be, into the mirror.
     Fetch {
@@ -38,6 +41,16 @@ pub enum Request {
         commit: CommitId,
         /// How many bytes of pack are taken.
         pack_limit: u64,
+    },
+    /// Pass on this tag, which the heartbeat was just seen to be; the mirror
+    /// stays as it is.
+    Heartbeat {
+        /// Where to ask.
+        remote: RemoteAddress,
+        /// The tag's name.
+        name: TagName,
+        /// What the last poll answered.
+        tag: TagId,
     },
     /// Which commits show whether the tip follows the base, and who signed
     /// them? Both are in the mirror, or the base is not.
@@ -143,6 +156,9 @@ pub enum Answer {
         /// What the other branch is, if the remote has it.
         #[serde(default)]
         testing: Option<CommitId>,
+        /// What the heartbeat is, if the remote has it.
+        #[serde(default)]
+        heartbeat: Option<TagId>,
     },
     /// The remote answered, and has no such branch.
     BranchMissing,
@@ -157,6 +173,11 @@ pub enum Answer {
         objects: Vec<String>,
         /// Which is the first of the next page, if there is one.
         next: Option<usize>,
+    },
+    /// The tag that was asked for.
+    Heartbeat {
+        /// The object in hexadecimal digits, without git's header.
+        object: String,
     },
     /// It did not work.
     Failed {
@@ -199,6 +220,9 @@ pub enum Problem {
     TooBig,
     /// The branch is something else than a commit.
     NotACommit,
+    /// The heartbeat is something else than a tag of its own, or one that is
+    /// too large.
+    NotATag,
     /// The pack is damaged.
     Pack,
     /// The remote sent less than what belongs to the commit; the mirror was

@@ -107,6 +107,9 @@ failure_codes! {
     HistoryTooLong = "history-too-long", Deterministic;
     /// The files of keys cannot be read, or were refused.
     KeysUnusable = "keys-unusable", Host;
+    /// The remote's heartbeat is missing, too old, not by a key that may make
+    /// it, or names a commit that the branch lacks.
+    RemoteStale = "remote-stale", Transient;
     /// The commit could not be imported into the evaluation's repository.
     ImportFailed = "import-failed", Transient;
     /// The commit holds no `flake.nix`.
@@ -219,6 +222,7 @@ impl FailureCode {
                 | Self::HistoryIncomplete
                 | Self::HistoryTooLong
                 | Self::KeysUnusable
+                | Self::RemoteStale
         )
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::revision::CommitId;
+use super::revision::{Branch, CommitId, TagName};
 
 /// How main's systems are brought to the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +142,28 @@ pub struct Trust {
     pub keyrings: Vec<PathBuf>,
     /// The file of keys that are never believed again.
     pub revoked: Option<PathBuf>,
+    /// How each remote has to show that it is alive; None: it does not have to.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// A signed tag that somebody makes anew again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Its name, where that is not the one that belongs to the branch.
+    pub tag: Option<TagName>,
+    /// How old it may be.
+    pub max_age: Duration,
+    /// The file of SSH keys that may make it, and nothing else; without it,
+    /// those may that sign commits.
+    pub allowed_signers: Option<PathBuf>,
+}
+
+impl Heartbeat {
+    /// The tag that belongs to a branch.
+    pub fn tag_of(&self, branch: &Branch) -> TagName {
+        let named = self.tag.clone();
+        named.unwrap_or_else(|| TagName::heartbeat_of(branch))
+    }
 }
 
 /// Which commits have to be signed.

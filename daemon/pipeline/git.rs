@@ -14,6 +14,7 @@ mod conversation;
 mod look;
 mod lineage;
 mod testing;
+mod heartbeat;
 mod sources;
 mod failure;
 mod place;
@@ -28,6 +29,8 @@ use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
 use self::conversation::Conversation;
+pub(super) use self::heartbeat::Beat;
+pub(super) use self::look::Besides;
 use self::look::{Found, Look, LookError, Looked};
 pub(super) use self::place::{Place, remove_unused};
 use self::sources::Trace;
@@ -45,7 +48,7 @@ use crate::model::credential::Credential;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::RemoteNumber;
 use crate::model::policy::FetchLimits;
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::CommitId;
 use crate::pipeline::step::credentials;
 
 /// Who fetches. The group of this name may read the mirrors.
@@ -141,12 +144,13 @@ impl Remote {
         &self.place
     }
 
-    /// Asks which commit the branch is, and the testing branch with it, and
-    /// brings them into the mirror unless they were brought there last time.
+    /// Asks which commit the branch is, and what the others are with it, and
+    /// brings the commits into the mirror unless they were brought there last
+    /// time.
     ///
     /// May be dropped at any time: the fetcher is then taken for lost, and
     /// replaced by the next call.
-    pub(super) async fn poll(&self, testing: Option<&Branch>) -> Result<Polled, Failure> {
+    pub(super) async fn poll(&self, besides: Besides<'_>) -> Result<Polled, Failure> {
         let mut state = self.state.lock().await;
         if self.is_doubted.swap(false, Ordering::Relaxed) {
             state.fetched = None;
@@ -162,10 +166,10 @@ impl Remote {
             state.sources = sources;
         }
         let before = state.fetched.clone();
-        let found = self.find(&mut state, testing).await?;
+        let found = self.find(&mut state, besides).await?;
         // What is new on the branch comes first, and is worked on meanwhile.
         let has_moved = before.is_some_and(|before| before != found.commit);
-        let testing = match (testing, found.testing) {
+        let testing = match (besides.testing, found.testing) {
             (Some(_), None) => Tip::Missing,
             (Some(branch), Some(commit)) if !has_moved => {
                 self.bring_testing(&mut state, branch, commit).await
@@ -175,20 +179,24 @@ impl Remote {
         let commit = match &state.fetched {
             Some(commit) => commit.clone(),
             // It went with the mirror.
-            None => self.find(&mut state, None).await?.commit,
+            None => self.find(&mut state, Besides::default()).await?.commit,
         };
-        Ok(Polled { commit, testing })
+        Ok(Polled {
+            commit,
+            testing,
+            heartbeat: found.heartbeat,
+        })
     }
 
     /// Asks the fetcher that there is, or a new one.
-    async fn find(&self, state: &mut State, testing: Option<&Branch>) -> Result<Found, Failure> {
+    async fn find(&self, state: &mut State, besides: Besides<'_>) -> Result<Found, Failure> {
         let looked = match state.conversation.take() {
             Some(kept) => {
-                let look = self.look(state.fetched.as_ref(), testing);
+                let look = self.look(state.fetched.as_ref(), besides);
                 self.look_again(kept, look).await?
             }
             None => {
-                self.look_anew(self.look(state.fetched.as_ref(), testing))
+                self.look_anew(self.look(state.fetched.as_ref(), besides))
                     .await?
             }
         };
@@ -233,10 +241,10 @@ impl Remote {
         Ok(look.take(conversation).await)
     }
 
-    fn look<'a>(&'a self, fetched: Option<&'a CommitId>, testing: Option<&'a Branch>) -> Look<'a> {
+    fn look<'a>(&'a self, fetched: Option<&'a CommitId>, besides: Besides<'a>) -> Look<'a> {
         Look {
             address: &self.address,
-            testing,
+            besides,
             fetched,
             poll_deadline: self.poll_deadline,
             fetch_deadline: self.fetch_deadline,

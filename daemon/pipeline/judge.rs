@@ -6,6 +6,7 @@
 //! believe the fetcher beyond the bytes it brings, or start anything.
 
 mod testing;
+mod heartbeat;
 mod keys;
 mod words;
 
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use self::heartbeat::Heard;
+pub(crate) use self::heartbeat::Seen;
 use self::keys::KeyFiles;
 use super::floor;
 use super::git::Remote;
@@ -47,6 +50,8 @@ struct Memory {
     descents: VecDeque<Descent>,
     /// A commit that was shown to descend from the introduction.
     introduced: Option<CommitId>,
+    /// The heartbeat that was judged last.
+    heard: Option<Heard>,
 }
 
 /// Whether a commit descends from another.

@@ -13,8 +13,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 
-use super::git::{self, Patience, Place, Polled, Remote, Tip};
-use super::judge::{Judge, older};
+use super::git::{self, Besides, Patience, Place, Polled, Remote, Tip};
+use super::judge::{Judge, Seen, older};
 use crate::config::Config;
 use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
@@ -23,7 +23,7 @@ use crate::model::credential::Credential;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::{Ancestry, Offer, RemoteNumber};
 use crate::model::policy::ForcePush;
-use crate::model::revision::{Branch, CommitId, Confirmed};
+use crate::model::revision::{Branch, CommitId, Confirmed, TagName};
 use crate::model::testing::Testing;
 
 /// Of how many commits it is remembered from where they came.
@@ -44,6 +44,8 @@ struct Followed {
     judge: Judge,
     /// The testing branch that is asked for here.
     testing: Option<Branch>,
+    /// The tag by which it has to show that it is alive.
+    heartbeat: Option<TagName>,
 }
 
 /// From where a commit is imported.
@@ -89,6 +91,7 @@ impl Remotes {
                 // What runs may be what another remote's testing branch was.
                 judge: Judge::new(config.trust.clone(), testing.cloned(), root),
                 testing: remote.testing_branch(testing).cloned(),
+                heartbeat: config.heartbeat_of(remote),
             }
         });
         Self {
@@ -120,7 +123,9 @@ impl Remotes {
         // one sees the other.
         let commit = offered.as_ref().ok().map(|polled| &polled.commit);
         self.note(number, commit, confirmed);
-        let Polled { commit, testing } = offered?;
+        let Polled {
+            commit, testing, ..
+        } = offered?;
         let ancestry = self.ancestry(number, &commit).await;
         let testing = self.testing(number, &commit, testing, confirmed).await;
         Ok(Offer {
@@ -154,7 +159,11 @@ impl Remotes {
         followed: &Followed,
         confirmed: &Confirmed,
     ) -> Result<Polled, Failure> {
-        let polled = followed.remote.poll(followed.testing.as_ref()).await?;
+        let besides = Besides {
+            testing: followed.testing.as_ref(),
+            heartbeat: followed.heartbeat.as_ref(),
+        };
+        let polled = followed.remote.poll(besides).await?;
         let commit = &polled.commit;
         self.note_origin(commit, number);
         if let Some(floor) = self.older_than(number, commit, confirmed).await {
@@ -162,6 +171,13 @@ impl Remotes {
         }
         let judge = &followed.judge;
         judge.judge(&followed.remote, commit, confirmed).await?;
+        if let Some(name) = &followed.heartbeat {
+            let tag = polled.heartbeat.as_ref();
+            let seen = Seen { name, tag };
+            judge
+                .hear(&followed.remote, commit, seen, confirmed)
+                .await?;
+        }
         Ok(polled)
     }
 
@@ -355,7 +371,8 @@ impl Remotes {
     /// May be dropped at any time.
     pub(crate) async fn any_answers(&self) -> Result<(), Failure> {
         let asking = self.all.iter().enumerate();
-        let asking = asking.map(|(index, it)| async move { (index, it.remote.poll(None).await) });
+        let asking = asking
+            .map(|(index, it)| async move { (index, it.remote.poll(Besides::default()).await) });
         let mut asking: FuturesUnordered<_> = asking.collect();
         let mut first: Option<(usize, Failure)> = None;
         while let Some((index, polled)) = asking.next().await {

@@ -121,6 +121,10 @@ pub fn entry(code: FailureCode) -> Entry {
             "bb435746a41b447e9ccfb6a51ebbd759",
             "the keys that commits are verified with cannot be used",
         ),
+        FailureCode::RemoteStale => (
+            "e62bef941883459eb7ff7bfef5f376a1",
+            "the remote does not show that it is alive, so nothing new is followed",
+        ),
         FailureCode::ImportFailed => (
             "3cbda9bd9045367659dc8d744b43ecbb",
             "the commit could not be imported for evaluation",

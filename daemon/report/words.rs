@@ -237,6 +237,10 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
                 )
             }),
         ),
+        ConditionState::Refused if is(facts.failure, FailureCode::RemoteStale) => (
+            format!("The host was not touched, and nothing new is followed: {cause}."),
+            hint,
+        ),
         // The one that it is about stands in the cause.
         ConditionState::Refused if is_offer(facts.failure) => (
             format!("The host was not touched; what the branch points to is refused: {cause}."),

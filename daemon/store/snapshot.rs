@@ -11,8 +11,8 @@
 //! what older daemons wrote: a key that they did not write has a default.
 //!
 //! Schema 2 added the words of the way back, and `quarantine`; schema 3 the
-//! condition `testing`, the codes `waits-for-reboot` and `test-ended`, what the
-//! testing branch is, and when a commit was new.
+//! condition `testing`, the codes `waits-for-reboot`, `test-ended` and
+//! `remote-stale`, what the testing branch is, and when a commit was new.
 
 mod last;
 mod file;

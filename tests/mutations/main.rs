@@ -77,14 +77,18 @@ fn no_ledger_makes_its_reader_panic() {
     fuzz(13, &slices(&corpus), fuzz_ledger);
 }
 
-const REQUESTS: [&str; 3] = [
+const REQUESTS: [&str; 5] = [
     r#"{"request":"poll","remote":{"name":"origin","url":"https://example.org/r.git","branch":"main","access":{"host_keys":["ssh-ed25519 AAAA"],"token":{"password":{"user":"git"}},"ca_file":"/ca.pem","proxy":"http://proxy:3128"}}}"#,
     r#"{"request":"fetch","remote":{"name":"origin","url":"ssh://git@example.org/r","branch":"main","access":{"token":"bearer"}},"commit":"1111111111111111111111111111111111111111","pack_limit":536870912}"#,
+    r#"{"request":"poll","remote":{"name":"b","url":"file:///r","branch":"next"},"testing":"testing-web1","heartbeat":"heartbeat-next"}"#,
+    r#"{"request":"heartbeat","remote":{"name":"origin","url":"git://example.org/r","branch":"main"},"name":"heartbeat-main","tag":"1111111111111111111111111111111111111111"}"#,
     r#"{"request":"lineage","tip":"1111111111111111111111111111111111111111","base":null,"first":0}"#,
 ];
 
-const ANSWERS: [&str; 5] = [
+const ANSWERS: [&str; 7] = [
     r#"{"answer":"head","commit":"1111111111111111111111111111111111111111"}"#,
+    r#"{"answer":"head","commit":"1111111111111111111111111111111111111111","testing":null,"heartbeat":"2222222222222222222222222222222222222222"}"#,
+    r#"{"answer":"heartbeat","object":"6f626a656374"}"#,
     r#"{"answer":"branch-missing"}"#,
     r#"{"answer":"fetched","commit":"1111111111111111111111111111111111111111"}"#,
     r#"{"answer":"lineage","objects":["747265650a","00"],"next":7}"#,

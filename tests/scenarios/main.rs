@@ -46,6 +46,7 @@ mod following;
 mod following_several;
 mod branching;
 mod trusting;
+mod trusting_heartbeat;
 mod withstanding;
 mod withstanding_histories;
 mod withstanding_remotes;

@@ -26,7 +26,7 @@ fn evaluations(host: &Host) -> usize {
 
 /// Waits until the offer is refused with this code, and stays so; nothing of it was evaluated, and the host is as it was.
 #[track_caller]
-fn refused(host: &Host, code: &str) {
+pub(crate) fn refused(host: &Host, code: &str) {
     let (system, evaluated) = (host.running_system(), evaluations(host));
     host.wait_for_status(
         &format!("the offer is refused: {code}"),
@@ -169,6 +169,24 @@ impl Keys {
     pub(crate) fn allowed(&self, name: &str) -> String {
         let key = std::fs::read_to_string(self.path(&format!("{name}.pub")));
         format!("{name}@example.org {}", key.expect("ssh-keygen made it"))
+    }
+
+    /// Makes a heartbeat of this commit and pushes it: a signed tag of that name, whatever it was before.
+    pub(crate) fn beat(&self, repository: &Repository, name: &str, tag: &str, commit: &CommitId) {
+        let key = format!("user.signingKey={}", self.path(name));
+        let options = ["-c", "gpg.format=ssh", "-c", &key];
+        let make = [
+            "tag",
+            "--sign",
+            "--force",
+            "--message",
+            "alive",
+            tag,
+            &commit.0,
+        ];
+        repository.git(&[&options[..], &make].concat());
+        let reference = format!("refs/tags/{tag}");
+        repository.git(&["push", "--quiet", "--force", "origin", &reference]);
     }
 
     /// Commits what the work tree holds, signed.

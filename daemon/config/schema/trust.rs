@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::heartbeat;
 use super::values::{choice, refusal};
 use crate::config::mistakes::Collector;
 use crate::config::section::{Found, Section, quoted};
@@ -31,6 +32,7 @@ pub(super) fn trust(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Tru
     let empty = DeTable::new();
     let section = top.section("trust", collector);
     let mut section = section.unwrap_or_else(|| Section::named("trust", &empty));
+    let place = section.span_of("heartbeat");
     let required = section.string("require", "none", collector);
     let asks = required.as_ref().map(|found| Found {
         value: found.value,
@@ -53,10 +55,12 @@ pub(super) fn trust(top: &mut Section<'_>, collector: &mut Collector<'_>) -> Tru
             .filter_map(|found| path(&found, collector))
             .collect(),
         revoked: file(&mut section, "revoked", collector),
+        heartbeat: heartbeat::heartbeat(&mut section, collector),
     };
     if let Some(asks) = asks {
         refuse_without_keys(&trust, asks, collector);
     }
+    heartbeat::refuse_without_keys(&trust, &place, collector);
     section.finish(super::belongs, collector);
     trust
 }
@@ -93,7 +97,8 @@ fn introduction(section: &mut Section<'_>, collector: &mut Collector<'_>) -> Opt
     }
 }
 
-fn file(
+/// The absolute path of a file.
+pub(super) fn file(
     section: &mut Section<'_>,
     key: &'static str,
     collector: &mut Collector<'_>,

@@ -6,6 +6,7 @@ mod damage;
 mod growth;
 mod quiet;
 mod branches;
+mod heartbeats;
 mod lineage;
 mod servers;
 mod protocol;

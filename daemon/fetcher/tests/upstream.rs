@@ -153,6 +153,7 @@ pub(super) fn poll_with(remote: &RemoteAddress, testing: Option<&str>) -> Reques
     Request::Poll {
         remote: remote.clone(),
         testing: testing.map(branch),
+        heartbeat: None,
     }
 }
 
@@ -173,6 +174,7 @@ pub(super) fn head_with(commit: &CommitId, testing: Option<&CommitId>) -> Answer
     Answer::Head {
         commit: commit.clone(),
         testing: testing.cloned(),
+        heartbeat: None,
     }
 }
 

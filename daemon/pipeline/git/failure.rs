@@ -49,7 +49,7 @@ impl LookError {
 fn code(asked: Asked) -> FailureCode {
     match asked {
         Asked::Poll => FailureCode::RemoteUnreachable,
-        Asked::Fetch | Asked::Lineage => FailureCode::FetchFailed,
+        Asked::Fetch | Asked::Lineage | Asked::Heartbeat => FailureCode::FetchFailed,
     }
 }
 
@@ -93,12 +93,9 @@ fn confused(asked: Asked, url: &str) -> Failure {
 fn late(asked: Asked, url: &str, deadline: Duration) -> Failure {
     let seconds = deadline.as_secs();
     let fetch = "`fetch` in `[deadlines]`";
+    let poll = "the remote's `timeout`, or `poll` in `[deadlines]`";
     let (code, did, keys) = match asked {
-        Asked::Poll => (
-            FailureCode::RemoteUnreachable,
-            "did not answer",
-            "the remote's `timeout`, or `poll` in `[deadlines]`",
-        ),
+        Asked::Poll => (FailureCode::RemoteUnreachable, "did not answer", poll),
         Asked::Fetch => (
             FailureCode::RemoteTooSlow,
             "did not send its commits",
@@ -108,6 +105,11 @@ fn late(asked: Asked, url: &str, deadline: Duration) -> Failure {
             FailureCode::FetchFailed,
             "has a history that was not read",
             fetch,
+        ),
+        Asked::Heartbeat => (
+            FailureCode::RemoteTooSlow,
+            "did not send its heartbeat",
+            poll,
         ),
     };
     Failure::new(
@@ -236,6 +238,11 @@ fn tried(problem: Problem, url: &str) -> Failure {
             format!("the branch of {url} is not a commit"),
             "Push a commit to the branch.",
         ),
+        Problem::NotATag => Failure::new(
+            FailureCode::RemoteStale,
+            format!("the heartbeat of {url} is not a tag"),
+            "Push a signed tag.",
+        ),
         Problem::Pack | Problem::Incomplete => Failure::new(
             FailureCode::PackDamaged,
             format!("what {url} sent is damaged or incomplete"),
@@ -347,6 +354,7 @@ mod tests {
             (failed(Problem::TooBig), Code::RemoteTooBig),
             (failed(Problem::Unsupported), Code::RemoteUnsupported),
             (failed(Problem::NotACommit), Code::BranchNotACommit),
+            (failed(Problem::NotATag), Code::RemoteStale),
             (failed(Problem::Pack), Code::PackDamaged),
             (failed(Problem::Incomplete), Code::PackDamaged),
             (failed(Problem::Fetch), Code::FetchFailed),

@@ -103,7 +103,8 @@ impl Remote {
             Answer::Failed { .. }
             | Answer::Head { .. }
             | Answer::BranchMissing
-            | Answer::Fetched { .. } => return None,
+            | Answer::Fetched { .. }
+            | Answer::Heartbeat { .. } => return None,
         };
         state.conversation = Some(reply.conversation);
         Some(holds)
@@ -162,16 +163,18 @@ impl Remote {
         match reply.answer {
             Answer::Lineage { objects, next } => Ok((reply.conversation, objects, next)),
             Answer::Failed { problem, message } => Err(LookError::Failed(problem, message)),
-            Answer::Head { .. } | Answer::BranchMissing | Answer::Fetched { .. } => {
-                Err(LookError::Unexpected(Asked::Lineage))
-            }
+            Answer::Head { .. }
+            | Answer::BranchMissing
+            | Answer::Fetched { .. }
+            | Answer::Heartbeat { .. } => Err(LookError::Unexpected(Asked::Lineage)),
         }
     }
 }
 
 type Page = (Conversation<UnixStream>, Vec<String>, Option<usize>);
 
-fn bytes(digits: &str) -> Result<Vec<u8>, Failure> {
+/// An object as the fetcher passes it on.
+pub(super) fn bytes(digits: &str) -> Result<Vec<u8>, Failure> {
     let value = |digit: u8| char::from(digit).to_digit(16);
     let byte = |pair: &[u8]| match pair {
         [high, low] => u8::try_from(value(*high)? * 16 + value(*low)?).ok(),
@@ -181,7 +184,7 @@ fn bytes(digits: &str) -> Result<Vec<u8>, Failure> {
     bytes.ok_or_else(|| {
         Failure::new(
             FailureCode::FetchFailed,
-            "expected a commit of the fetcher in hexadecimal digits, found something else",
+            "expected an object of the fetcher in hexadecimal digits, found something else",
             "A new fetcher is started for the next try. If this repeats, it is a defect: please \
              report it.",
         )

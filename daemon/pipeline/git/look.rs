@@ -9,17 +9,26 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::conversation::{Broken, Conversation};
 use crate::fetcher::wire::{Answer, Problem, RemoteAddress, Request};
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::{Branch, CommitId, TagId, TagName};
 
 /// How often a branch may move between poll and fetch within one look.
 pub(super) const ROUNDS: usize = 3;
+
+/// What is asked for with the branch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Besides<'a> {
+    /// The testing branch.
+    pub(in super::super) testing: Option<&'a Branch>,
+    /// The tag by which the remote shows that it is alive.
+    pub(in super::super) heartbeat: Option<&'a TagName>,
+}
 
 /// What a look needs to know.
 pub(super) struct Look<'a> {
     /// Where to look.
     pub(super) address: &'a RemoteAddress,
-    /// Which other branch is asked for.
-    pub(super) testing: Option<&'a Branch>,
+    /// What else is asked for.
+    pub(super) besides: Besides<'a>,
     /// What the mirror is known to hold.
     pub(super) fetched: Option<&'a CommitId>,
     /// How long one poll may take.
@@ -45,6 +54,8 @@ pub(super) struct Found {
     pub(super) commit: CommitId,
     /// What the other branch is, whether or not the mirror holds it.
     pub(super) testing: Option<CommitId>,
+    /// What the heartbeat is.
+    pub(super) heartbeat: Option<TagId>,
 }
 
 /// What came of a fetch.
@@ -81,6 +92,8 @@ pub(super) enum Asked {
     Fetch,
     /// What shows whether it may be followed.
     Lineage,
+    /// What shows whether the remote is alive.
+    Heartbeat,
 }
 
 impl Look<'_> {
@@ -148,13 +161,22 @@ impl Look<'_> {
     {
         let request = Request::Poll {
             remote: self.address.clone(),
-            testing: self.testing.cloned(),
+            testing: self.besides.testing.cloned(),
+            heartbeat: self.besides.heartbeat.cloned(),
         };
         match line.ask(&request, self.poll_deadline).await {
-            Ok(Answer::Head { commit, testing }) => Ok(Found { commit, testing }),
+            Ok(Answer::Head {
+                commit,
+                testing,
+                heartbeat,
+            }) => Ok(Found {
+                commit,
+                testing,
+                heartbeat,
+            }),
             Ok(Answer::BranchMissing) => Err(LookError::BranchMissing),
             Ok(Answer::Failed { problem, message }) => Err(LookError::Failed(problem, message)),
-            Ok(Answer::Fetched { .. } | Answer::Lineage { .. }) => {
+            Ok(Answer::Fetched { .. } | Answer::Lineage { .. } | Answer::Heartbeat { .. }) => {
                 Err(LookError::Unexpected(Asked::Poll))
             }
             Err(Broken::Ended) => Err(LookError::EndedBeforePoll),
@@ -175,9 +197,12 @@ impl Look<'_> {
             Ok(Answer::Fetched { commit: brought }) if brought == *commit => Ok(brought),
             Ok(Answer::BranchMissing) => Err(LookError::BranchMissing),
             Ok(Answer::Failed { problem, message }) => Err(LookError::Failed(problem, message)),
-            Ok(Answer::Fetched { .. } | Answer::Head { .. } | Answer::Lineage { .. }) => {
-                Err(LookError::Unexpected(Asked::Fetch))
-            }
+            Ok(
+                Answer::Fetched { .. }
+                | Answer::Head { .. }
+                | Answer::Lineage { .. }
+                | Answer::Heartbeat { .. },
+            ) => Err(LookError::Unexpected(Asked::Fetch)),
             Err(broken) => Err(LookError::Broken(Asked::Fetch, broken)),
         }
     }

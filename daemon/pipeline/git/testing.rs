@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::look::{Look, LookError};
+use super::look::{Besides, Look, LookError};
 use super::{Remote, State};
 use crate::fetcher::wire::{Problem, RemoteAddress};
 use crate::host::clock;
 use crate::model::failure::Failure;
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::{Branch, CommitId, TagId};
 
 /// How long a commit that could not be fetched is not asked for again: each try
 /// may keep the branch waiting until the deadline of a fetch.
@@ -23,6 +23,8 @@ pub(in super::super) struct Polled {
     pub(in super::super) commit: CommitId,
     /// What the testing branch is, if it was asked for.
     pub(in super::super) testing: Tip,
+    /// What the heartbeat is, if it was asked for and is there.
+    pub(in super::super) heartbeat: Option<TagId>,
 }
 
 /// What a testing branch is.
@@ -72,7 +74,7 @@ impl Remote {
         };
         let look = Look {
             address: &address,
-            ..self.look(None, None)
+            ..self.look(None, Besides::default())
         };
         let brought = look.fetch(conversation, &commit).await;
         state.conversation = brought.conversation;
@@ -100,7 +102,7 @@ impl Remote {
 }
 
 /// Whether the fetcher may have made the mirror anew because of it.
-fn clears_mirror(error: &LookError) -> bool {
+pub(super) fn clears_mirror(error: &LookError) -> bool {
     matches!(
         error,
         LookError::Failed(

@@ -101,7 +101,7 @@ impl Judge {
     }
 
     /// Whether a commit descends from another, or is it.
-    async fn descends(
+    pub(super) async fn descends(
         &self,
         remote: &Remote,
         commit: &CommitId,
@@ -140,7 +140,7 @@ impl Judge {
     }
 
     /// How two commits lie to each other does not change.
-    fn note(&self, descent: Descent) {
+    pub(super) fn note(&self, descent: Descent) {
         if let Ok(mut memory) = self.memory.lock() {
             memory.descents.push_back(descent);
             while memory.descents.len() > MOST {
@@ -149,7 +149,7 @@ impl Judge {
         }
     }
 
-    fn known_descent(&self, commit: &CommitId, from: &CommitId) -> Option<bool> {
+    pub(super) fn known_descent(&self, commit: &CommitId, from: &CommitId) -> Option<bool> {
         let memory = self.memory.lock().ok()?;
         let is_its = |it: &&Descent| it.commit == *commit && it.from == *from;
         let known = memory.descents.iter().find(is_its);

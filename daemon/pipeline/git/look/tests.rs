@@ -15,8 +15,11 @@ fn commit(digit: &str) -> CommitId {
 
 fn head(digit: &str) -> Answer {
     let commit = commit(digit);
-    let testing = None;
-    Answer::Head { commit, testing }
+    Answer::Head {
+        commit,
+        testing: None,
+        heartbeat: None,
+    }
 }
 
 fn fetched(digit: &str) -> Answer {
@@ -49,7 +52,7 @@ async fn play(already: Option<&CommitId>, script: &[Answer]) -> Played {
     };
     let look = Look {
         address: &address,
-        testing: None,
+        besides: Besides::default(),
         fetched: already,
         poll_deadline: PATIENCE,
         fetch_deadline: PATIENCE,
@@ -74,6 +77,7 @@ async fn answer(theirs: DuplexStream, script: &[Answer]) -> Vec<Asked> {
             Request::Poll { .. } => Asked::Poll,
             Request::Fetch { .. } => Asked::Fetch,
             Request::Lineage { .. } => Asked::Lineage,
+            Request::Heartbeat { .. } => Asked::Heartbeat,
         });
         let mut text = serde_json::to_vec(answer).expect("answers serialise");
         text.push(b'\n');
