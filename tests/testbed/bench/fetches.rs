@@ -1,19 +1,26 @@
-//! What the first fetch of the big repository costs, and what is left of it in memory.
+//! What the first fetch of the big repository costs, what is left of it in memory, and what one more commit costs.
 //!
-//! In: the scene. Out: a table, with `git clone --bare` and peers in the same run.
+//! In: the scene. Out: tables, with `git clone --bare` and peers in the same run.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::group::Peak;
+use crate::group::{Group, Peak};
 use crate::peer::Peer;
 use crate::repositories::git;
 use crate::scene::{FETCHER, Scene, Transport, unit_group};
 use crate::table::{median, megabytes, milliseconds};
+use crate::work::Work;
 
 /// Repetitions.
 const RUNS: usize = 3;
+
+/// Commits that come after it.
+const NEXT: usize = 7;
+
+/// The clone that git makes.
+const CLONE: &str = "/var/cache/beside";
 
 /// When the memory is looked at after a fetch, in seconds.
 const AFTERWARDS: [u64; 3] = [1, 10, 30];
@@ -46,6 +53,7 @@ pub fn print(scene: &mut Scene, peers: &[Peer]) {
         let costs = (0..RUNS).map(|_| of_peer(scene, peer)).collect();
         show(&peer.name(), costs);
     }
+    next(scene);
     println!("\n| after that fetch, daemon and fetcher: s | PSS of each run, MB |\n|---|---|");
     for (number, seconds) in AFTERWARDS.into_iter().enumerate() {
         let runs: Vec<String> = after.iter().map(|run| megabytes(run[number])).collect();
@@ -105,10 +113,9 @@ fn memory_after(scene: &Scene) -> Vec<u64> {
 
 fn clone(scene: &mut Scene) -> Cost {
     let url = Transport::Http.url("big");
-    let place = "/var/cache/beside";
-    scene.host.run(&["rm", "-rf", place]);
+    scene.host.run(&["rm", "-rf", CLONE]);
     let (mut command, group) =
-        scene.shell_beside(&format!("git clone --quiet --bare {url} {place}"));
+        scene.shell_beside(&format!("git clone --quiet --bare {url} {CLONE}"));
     let watched = group.clone();
     let peak = Peak::watch(move || Some(watched.clone()));
     let before = group.cpu();
@@ -121,7 +128,76 @@ fn clone(scene: &mut Scene) -> Cost {
         cpu: group.cpu() - before,
         peak: peak.end(),
         down: traffic.down,
-        disk: size(&scene.host.path(place)),
+        disk: size(&scene.host.path(CLONE)),
+    };
+    group.remove();
+    cost
+}
+
+/// One commit more, for us and for the clone of git's.
+fn next(scene: &mut Scene) {
+    let transport = Transport::Http;
+    scene.start_slowly(transport, "big");
+    scene.host.run(&["deploy-flake", "trigger"]).must_succeed();
+    let commit = git(&scene.bare("big"), &["rev-parse", "main"]);
+    scene.settle(&commit);
+    let mut work = Work::of(scene, "big");
+    let (mut ours, mut gits) = (Vec::new(), Vec::new());
+    for _ in 0..NEXT {
+        let (commit, _) = work.push();
+        ours.push(next_fetch(scene, &commit));
+        gits.push(git_fetch(scene));
+        scene.settle(&commit);
+    }
+    println!(
+        "\n| one commit more of the big repository, medians of {NEXT} | wall | CPU | peak RSS | down | disk |\n|---|---|---|---|---|---|"
+    );
+    show("deploy-flake: daemon and fetcher", ours);
+    show("beside it: `git fetch`", gits);
+}
+
+/// From the trigger's first byte on the wire until the daemon goes on with the commit.
+fn next_fetch(scene: &mut Scene, commit: &str) -> Cost {
+    let groups = [scene.daemon(), scene.fetcher()];
+    let spent = |groups: &[Group; 2]| groups.iter().map(Group::cpu).sum::<Duration>();
+    let mirror = scene.host.path("/var/cache/deploy-flake/mirror");
+    let name = scene.host.name().to_owned();
+    let peak = Peak::watch(move || unit_group(&name, FETCHER));
+    let (before, disk) = (spent(&groups), size(&mirror));
+    scene.proxy.take(Transport::Http.port());
+    scene.host.run(&["deploy-flake", "trigger"]).must_succeed();
+    let goes_on = scene.wait("the commit is fetched", |status| {
+        status["desired"]["commit"] == *commit
+    });
+    let cpu = spent(&groups) - before;
+    let traffic = scene.proxy.take(Transport::Http.port());
+    Cost {
+        wall: Duration::from_micros(goes_on - traffic.first_at),
+        cpu,
+        peak: peak.end(),
+        down: traffic.down,
+        disk: size(&mirror).saturating_sub(disk),
+    }
+}
+
+fn git_fetch(scene: &mut Scene) -> Cost {
+    let url = Transport::Http.url("big");
+    let there = scene.host.path(CLONE);
+    let line = format!("git -C {CLONE} fetch --quiet --no-tags {url} +main:main");
+    let (mut command, group) = scene.shell_beside(&line);
+    let watched = group.clone();
+    let peak = Peak::watch(move || Some(watched.clone()));
+    let (before, disk) = (group.cpu(), size(&there));
+    scene.proxy.take(Transport::Http.port());
+    assert!(command.status().expect("a shell").success());
+    let at = crate::proxy::now();
+    let traffic = scene.proxy.take(Transport::Http.port());
+    let cost = Cost {
+        wall: Duration::from_micros(at - traffic.first_at),
+        cpu: group.cpu() - before,
+        peak: peak.end(),
+        down: traffic.down,
+        disk: size(&there).saturating_sub(disk),
     };
     group.remove();
     cost

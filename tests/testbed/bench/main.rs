@@ -31,6 +31,7 @@ mod proxy;
 mod repositories;
 mod scene;
 mod table;
+mod work;
 
 use std::path::PathBuf;
 use std::time::Duration;

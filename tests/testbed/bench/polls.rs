@@ -20,6 +20,9 @@ const BEFORE: u64 = 5;
 /// Polls until the memory is looked at.
 const MANY: u64 = 1_000;
 
+/// How far a testing branch is behind.
+const BEHIND: u32 = 10_000;
+
 /// Runs of `git ls-remote`.
 const RUNS: u32 = 20;
 
@@ -48,6 +51,7 @@ pub fn print(scene: &mut Scene, peers: &[Peer]) {
             of_peer(scene, peer, repository);
         }
     }
+    behind(scene);
     row(scene, Transport::Http, "branches");
     beside(scene, Transport::Http, "branches");
     for peer in peers {
@@ -63,6 +67,26 @@ fn row(scene: &mut Scene, transport: Transport, repository: &str) {
     scene.settle(&commit);
     let cost = window(scene, transport.port());
     show(repository, transport.name(), &cost);
+}
+
+/// The big repository with a testing branch far behind the host's own.
+fn behind(scene: &mut Scene) {
+    let bare = scene.bare("big");
+    let commit = git(&bare, &["rev-parse", "main"]);
+    let old = format!("main~{BEHIND}");
+    git(&bare, &["branch", "--force", "behind", &old]);
+    let old = git(&bare, &["rev-parse", "behind"]);
+    scene.forget();
+    let lines = "poll_interval = \"1s\"\n[testing]\nfollow = \"always\"\nbranch = \"behind\"\n";
+    scene.start_with(Transport::Http, "big", lines);
+    scene.settle(&commit);
+    scene.wait("the testing branch was judged", |status| {
+        status["testing"]["head"] == old && status["testing"]["state"] == "merged"
+    });
+    let cost = window(scene, Transport::Http.port());
+    let what = format!("big, and a testing branch {BEHIND} commits behind");
+    show(&what, Transport::Http.name(), &cost);
+    git(&bare, &["branch", "--delete", "--force", "behind"]);
 }
 
 fn show(repository: &str, transport: &str, cost: &Cost) {

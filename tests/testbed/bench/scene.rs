@@ -138,7 +138,8 @@ impl Scene {
         self.start_with(transport, repository, "poll_interval = \"1d\"\n");
     }
 
-    fn start_with(&self, transport: Transport, repository: &str, lines: &str) {
+    /// Starts the daemon with more lines in the table of its remote, and tables after it.
+    pub fn start_with(&self, transport: Transport, repository: &str, lines: &str) {
         self.stop();
         let lines = transport.configuration() + lines;
         let text = configuration(&transport.url(repository), &lines);
