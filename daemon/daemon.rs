@@ -7,6 +7,7 @@
 //! own and come back through channels. So it can feed the watchdog by its own
 //! turning.
 
+mod answering;
 mod core;
 mod followed;
 mod looking;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, warn};
 
+use self::answering::answer;
 use self::core::{Core, Parts};
 use self::looking::Limits;
 use self::publisher::Publisher;
@@ -33,13 +35,13 @@ use crate::executor::{Completion, Executor};
 use crate::host::environment::Programs;
 use crate::host::systemd::Systemd;
 use crate::host::{clock, machine, random};
-use crate::ipc::server::{Request, Server};
+use crate::ipc::request::Request;
+use crate::ipc::server::Server;
 use crate::model::failure::Failure;
 use crate::model::system::Configuration;
 use crate::pipeline::Stages;
 use crate::pipeline::machine::Machine;
 use crate::pipeline::replace::Origin;
-use crate::reconcile::event::Demand;
 use crate::reconcile::schedule::Draws;
 use crate::reconcile::state::State;
 use crate::report::{milestones, notify};
@@ -225,21 +227,6 @@ async fn turn<S: Stages>(
     milestones::daemon_stopping();
     notify::stopping();
     Ok(())
-}
-
-/// Does what a caller asks for; one that is gone does not need the number.
-fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
-    let _ = match request {
-        Request::Trigger { reply } => reply.send(core.trigger(Demand::Look)),
-        Request::Retry { allowed, reply } => {
-            milestones::retry_asked(&allowed);
-            reply.send(core.trigger(Demand::Retry { allowed }))
-        }
-        Request::Allow { commit, reply } => {
-            milestones::allow_asked(&commit);
-            reply.send(core.allow(commit))
-        }
-    };
 }
 
 /// Nothing is begun, and nothing taken up again, before the host is up.

@@ -271,11 +271,11 @@ in
       default = [ ];
       example = [ "alice" ];
       description = ''
-        Users who may have the daemon look now, besides root: the members of
-        the group `${operators}`.
+        Users who may operate the daemon, besides root: the members of the
+        group `${operators}`.
 
-        Effect: `deploy-flake trigger` works for them. Everybody may read the
-        state.
+        Effect: `deploy-flake trigger` and what else docs/control.md has for
+        operators works for them. Everybody may read the state.
 
         Risk: small; what is deployed is still up to the remote.
       '';

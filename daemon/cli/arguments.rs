@@ -45,7 +45,8 @@ pub enum Command {
     Trigger(trigger::Arguments),
     /// Has the daemon try once more what the branch asks for, though it failed.
     ///
-    /// For root. A system that failed on this host is not activated again by
+    /// For root and members of the group deploy-flake; with --allow for root
+    /// alone. A system that failed on this host is not activated again by
     /// itself, under no commit: say this when the cause lay outside of it. It
     /// is one try, guarded as any other. On a host that is what the branch asks
     /// for, it is the same as `trigger`.

@@ -170,7 +170,9 @@ async fn wait(
                 }
                 // It is not on the bus yet, or gone again.
                 Err(CallError::NotRunning | CallError::Silent | CallError::NoBus(_)) => {}
-                Err(error @ (CallError::Denied(_) | CallError::Failed(_))) => {
+                Err(
+                    error @ (CallError::Denied(_) | CallError::Declined(_) | CallError::Failed(_)),
+                ) => {
                     return Err(refused(error));
                 }
             },
@@ -261,7 +263,12 @@ impl Absence {
     }
 }
 
-const HINT_NOT_RUNNING: &str =
+/// For what operators may ask for.
+pub(super) const HINT_OPERATE: &str =
+    "Call it as root, or join the group deploy-flake and log in again.";
+
+/// For a daemon that is not there.
+pub(super) const HINT_NOT_RUNNING: &str =
     "See `systemctl status deploy-flake`, and start it with `systemctl start deploy-flake`.";
 
 /// For a snapshot that another version of the daemon wrote.
@@ -291,6 +298,7 @@ fn not_called(error: CallError, call: &Call) -> Failure {
             Exit::Error,
             "See `deploy-flake status`; systemd restarts a daemon that hangs.",
         ),
+        CallError::Declined(_) => (Exit::Refused, "See `deploy-flake status`."),
         CallError::Failed(_) => (Exit::Error, "See `journalctl -u deploy-flake`."),
     };
     Failure::new(exit, error).hint(hint)
@@ -298,7 +306,8 @@ fn not_called(error: CallError, call: &Call) -> Failure {
 
 fn hint_denied(call: &Call) -> &'static str {
     match call {
-        Call::Trigger => "Call it as root, or join the group deploy-flake and log in again.",
+        Call::Trigger => HINT_OPERATE,
+        Call::Retry { allowed } if allowed.is_empty() => HINT_OPERATE,
         Call::Retry { .. } | Call::Allow { .. } => {
             "Call it as root: it sets aside what keeps this host safe."
         }

@@ -17,6 +17,7 @@ use super::shutdown::Shutdown;
 use super::standing::{IsTested, Seen, Sighting, Standing};
 use crate::executor::{Completion, Executor};
 use crate::host::{clock, random};
+use crate::ipc::request::Declined;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
 use crate::model::offer::RemoteNumber;
@@ -237,9 +238,29 @@ impl<S: Stages> Core<S> {
 
     /// Root lets this commit be followed once, whatever was confirmed before;
     /// returns the number of the look that will answer.
-    pub(super) fn allow(&mut self, commit: CommitId) -> u64 {
-        self.feed(Event::Allowed(commit));
-        self.trigger(Demand::Look)
+    pub(super) fn allow(&mut self, commit: CommitId) -> Result<u64, Declined> {
+        self.order(Event::Allowed(commit))?;
+        Ok(self.trigger(Demand::Look))
+    }
+
+    /// Takes an operator's word; it counts once it is on disk, and not before.
+    fn order(&mut self, event: Event) -> Result<(), Declined> {
+        let declined = || {
+            Declined(
+                "the daemon's ledger cannot be written, so this could be forgotten: see \
+                 `deploy-flake status`, and say it again once it can"
+                    .to_owned(),
+            )
+        };
+        // What is decided on top of an older state would undo what waits.
+        if self.unsaved.is_some() {
+            return Err(declined());
+        }
+        self.feed(event);
+        match self.unsaved {
+            Some(_) => Err(declined()),
+            None => Ok(()),
+        }
     }
 
     /// Whether a look may begin: not while the host is touched.

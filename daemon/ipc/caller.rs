@@ -1,5 +1,4 @@
-//! Who may call what: operators operate, root administers, nobody else does
-//! either.
+//! Who is who: operators operate, root administers, everybody looks.
 //!
 //! In: what the bus knows of a caller. Out: yes, or no and what to do. Must
 //! not: believe what the caller says of itself.
@@ -11,6 +10,7 @@ use std::fs;
 use std::io;
 
 use super::OPERATORS;
+use super::rights::Right;
 
 /// Where the groups stand. A group that only a directory service knows is not
 /// found; operators' groups of hosts are local on NixOS.
@@ -23,16 +23,6 @@ pub struct Caller {
     pub user: Option<u32>,
     /// All its groups, if the bus could find out.
     pub groups: Option<Vec<u32>>,
-}
-
-/// What a caller wants to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
-    /// What does no harm: to look. For root and operators.
-    Operate,
-    /// What sets aside a refusal: to activate what failed before, or lacks
-    /// what a system must have. For root alone.
-    Administer,
 }
 
 /// Why a caller is turned away; what to do is part of it.
@@ -49,6 +39,9 @@ pub enum Denied {
         /// Its user.
         user: u32,
     },
+    /// The table has no such method.
+    #[error("nobody may call this")]
+    Nobody,
     /// It is not root.
     #[error("user {user} is not root, and nobody else may do this; call as root")]
     NotRoot {
@@ -59,11 +52,15 @@ pub enum Denied {
 
 /// Judges a caller. `operators` is the id of the operators' group.
 pub fn judge(caller: &Caller, right: Right, operators: Option<u32>) -> Result<(), Denied> {
+    if right == Right::Look {
+        return Ok(());
+    }
     let user = caller.user.ok_or(Denied::Unknown)?;
     let groups = caller.groups.as_deref().unwrap_or_default();
     let operator = operators.is_some_and(|group| groups.contains(&group));
     match right {
         _ if user == 0 => Ok(()),
+        Right::Look => Ok(()),
         Right::Operate if operator => Ok(()),
         Right::Operate => Err(Denied::Stranger { user }),
         Right::Administer => Err(Denied::NotRoot { user }),
@@ -107,6 +104,7 @@ mod tests {
             (caller(None, None), false),
         ] {
             let judged = |right| judge(&caller, right, Some(GROUP)).is_ok();
+            assert!(judged(Right::Look), "{caller:?}");
             assert_eq!(judged(Right::Operate), allowed, "{caller:?}");
             let is_root = caller.user == Some(0);
             assert_eq!(judged(Right::Administer), is_root, "{caller:?}");

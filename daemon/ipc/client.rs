@@ -48,6 +48,9 @@ pub enum CallError {
     /// No answer in time.
     #[error("no answer from the daemon within {} seconds", PATIENCE.as_secs())]
     Silent,
+    /// The daemon heard it, and does not do it now.
+    #[error("{0}")]
+    Declined(String),
     /// Everything else.
     #[error("call the daemon")]
     Failed(#[source] Box<fdo::Error>),
@@ -60,7 +63,8 @@ pub enum CallError {
 )]
 trait Control {
     fn trigger(&self) -> zbus::Result<u64>;
-    fn retry(&self, allowed: &[&str]) -> zbus::Result<u64>;
+    fn retry(&self) -> zbus::Result<u64>;
+    fn retry_allowing(&self, allowed: &[&str]) -> zbus::Result<u64>;
     fn allow(&self, commit: &str) -> zbus::Result<u64>;
 }
 
@@ -77,9 +81,10 @@ async fn on_bus(call: &Call) -> Result<u64, CallError> {
     let control = ControlProxy::new(&connection).await.map_err(no_bus)?;
     let number = match call {
         Call::Trigger => control.trigger().await,
+        Call::Retry { allowed } if allowed.is_empty() => control.retry().await,
         Call::Retry { allowed } => {
             let names: Vec<_> = allowed.iter().map(|guard| guard.name()).collect();
-            control.retry(&names).await
+            control.retry_allowing(&names).await
         }
         Call::Allow { commit } => control.allow(commit.as_str()).await,
     };
@@ -98,6 +103,9 @@ fn refused(error: zbus::Error) -> CallError {
         }
         "org.freedesktop.DBus.Error.AccessDenied" => {
             CallError::Denied(error.description().unwrap_or("no reason given").to_owned())
+        }
+        "org.freedesktop.DBus.Error.Failed" => {
+            CallError::Declined(error.description().unwrap_or("no reason given").to_owned())
         }
         _ => CallError::Failed(Box::new(error)),
     }

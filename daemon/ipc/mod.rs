@@ -5,7 +5,10 @@
 //! request leads to, or carry anything that a caller could choose besides
 //! words of a list of ours.
 
+pub mod rights;
 pub mod caller;
+pub mod request;
+mod control;
 pub mod server;
 pub mod client;
 

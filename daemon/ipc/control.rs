@@ -1,0 +1,212 @@
+//! The interface: each method is the check of its caller and one request.
+//!
+//! In: calls. Out: requests of callers that may make them. Must not: take a path
+//! or a command from anybody, or answer before the daemon's loop has.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use zbus::fdo::{self, DBusProxy};
+use zbus::message::Header;
+use zbus::{Connection, interface};
+
+use super::caller::{self, Caller, Denied};
+use super::request::{Declined, Reply, Request};
+use super::rights;
+use super::server::{Remote, State};
+use crate::model::policy::Guard;
+use crate::model::revision::CommitId;
+
+/// The object on the bus.
+pub(super) struct Control {
+    requests: mpsc::Sender<Request>,
+    state: watch::Receiver<State>,
+}
+
+#[interface(name = "org.deploy_flake.Daemon1")]
+impl Control {
+    /// Looks at the remote now; returns the number of the look that answers.
+    async fn trigger(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        authorize(&header, connection).await?;
+        self.ask(|reply| Request::Trigger { reply }).await
+    }
+
+    /// Tries what the branch asks for once more, though it failed here before.
+    /// Returns the number of the look that answers.
+    async fn retry(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        authorize(&header, connection).await?;
+        let allowed = BTreeSet::new();
+        self.ask(|reply| Request::Retry { allowed, reply }).await
+    }
+
+    /// Tries what the branch asks for once more, though it failed here before;
+    /// its system may lack what is named. Returns the number of the look that
+    /// answers.
+    async fn retry_allowing(
+        &self,
+        allowed: Vec<String>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        authorize(&header, connection).await?;
+        let allowed = guards(&allowed)?;
+        self.ask(|reply| Request::Retry { allowed, reply }).await
+    }
+
+    /// Lets this commit be followed once, though it does not follow what was
+    /// confirmed last, or is not signed. Returns the number of the look that
+    /// answers.
+    async fn allow(
+        &self,
+        commit: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        authorize(&header, connection).await?;
+        let commit = CommitId::try_from(commit)
+            .map_err(|malformed| fdo::Error::InvalidArgs(malformed.to_string()))?;
+        self.ask(|reply| Request::Allow { commit, reply }).await
+    }
+
+    /// The daemon's version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// What is going on, in one word.
+    #[zbus(property)]
+    fn phase(&self) -> String {
+        self.state.borrow().phase.clone()
+    }
+
+    /// Whether the host is what the remote asks for, in one word.
+    #[zbus(property)]
+    fn condition(&self) -> String {
+        self.state.borrow().condition.clone()
+    }
+
+    /// The remotes, in the order of the configuration: name, URL, branch, place,
+    /// commit, failure, last answer, next look.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn remotes(&self) -> Vec<Remote> {
+        self.state.borrow().remotes.clone()
+    }
+
+    /// Which branch the host is what it is for: its own, or the testing branch.
+    #[zbus(property)]
+    fn branch(&self) -> String {
+        self.state.borrow().branch.clone()
+    }
+}
+
+impl Control {
+    pub(super) fn new(requests: mpsc::Sender<Request>, state: watch::Receiver<State>) -> Self {
+        Self { requests, state }
+    }
+
+    /// Hands a request to the daemon's loop and waits for its answer.
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> fdo::Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || fdo::Error::Disconnected("the daemon is stopping; call again".to_owned());
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| gone())?;
+        let answer = answer.await.map_err(|_| gone())?;
+        answer.map_err(|Declined(why)| fdo::Error::Failed(why))
+    }
+}
+
+/// The guards of these names. A name that is none is refused: whoever wrote it
+/// meant something.
+fn guards(names: &[String]) -> fdo::Result<BTreeSet<Guard>> {
+    let guard = |name: &String| {
+        let known = Guard::ALL.iter().find(|guard| guard.name() == name);
+        known.copied().ok_or_else(|| {
+            let all: Vec<_> = Guard::ALL.iter().map(|guard| guard.name()).collect();
+            let expected = all.join(", ");
+            fdo::Error::InvalidArgs(format!("expected any of {expected}, found {name:?}"))
+        })
+    };
+    names.iter().map(guard).collect()
+}
+
+/// Asks the bus, not the caller, who is calling, and the table whether they may.
+/// Returns who it is.
+async fn authorize(header: &Header<'_>, connection: &Connection) -> fdo::Result<Caller> {
+    let method = header.member();
+    let method = method.as_ref().map_or("", |name| name.as_str());
+    let caller = match header.sender() {
+        Some(sender) => {
+            let bus = DBusProxy::new(connection).await?;
+            let known = bus
+                .get_connection_credentials(sender.clone().into())
+                .await?;
+            Caller {
+                user: known.unix_user_id(),
+                groups: known.into_unix_group_ids(),
+            }
+        }
+        None => Caller::default(),
+    };
+    let operators = caller::operators().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the groups cannot be read, so only root may call");
+        None
+    });
+    let right = rights::right(method).ok_or(Denied::Nobody);
+    let judged = right.and_then(|right| caller::judge(&caller, right, operators));
+    judged.map_err(|denied| {
+        tracing::warn!(user = caller.user, method, "a caller was turned away");
+        fdo::Error::AccessDenied(denied.to_string())
+    })?;
+    Ok(caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use zbus::object_server::Interface as _;
+
+    use super::*;
+    use crate::ipc::NAME;
+
+    #[test]
+    fn every_method_has_a_row_and_every_row_a_method() {
+        let (requests, _asked) = mpsc::channel(1);
+        let (_known, state) = watch::channel(State::default());
+        let mut xml = String::new();
+        Control::new(requests, state).introspect_to_writer(&mut xml, 0);
+        let methods: Vec<&str> = xml
+            .split("<method name=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        let ours = rights::METHODS.iter().filter(|row| row.interface == NAME);
+        let rows: BTreeSet<&str> = ours.map(|row| row.name).collect();
+        assert_eq!(methods.iter().copied().collect::<BTreeSet<_>>(), rows);
+        assert!(methods.len() >= 4, "{xml}");
+    }
+
+    #[test]
+    fn guards_are_named_and_a_name_that_is_none_is_refused() {
+        let named = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            guards(&names)
+        };
+        let all: Vec<_> = Guard::ALL.iter().map(|guard| guard.name()).collect();
+        assert_eq!(named(&all).ok(), Some(Guard::ALL.iter().copied().collect()));
+        assert_eq!(named(&[]).ok(), Some(BTreeSet::new()));
+        for wrong in ["", "Daemon", "sshd"] {
+            let refused = named(&["daemon", wrong]).expect_err(wrong).to_string();
+            assert!(refused.contains("ssh-server"), "{refused}");
+        }
+    }
+}

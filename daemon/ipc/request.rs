@@ -1,0 +1,42 @@
+//! What callers ask of the daemon's loop, once they were found to have the
+//! right.
+//!
+//! In: nothing. Out: the vocabulary between bus and loop. Must not: hold logic.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::oneshot;
+
+use crate::model::policy::Guard;
+use crate::model::revision::CommitId;
+
+/// Takes the answer.
+pub type Reply<T> = oneshot::Sender<Result<T, Declined>>;
+
+/// Why something is not done now: one sentence without its period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declined(pub String);
+
+/// What a caller asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Look at the remote now.
+    Trigger {
+        /// Takes the number of the look that will answer.
+        reply: Reply<u64>,
+    },
+    /// Try what the branch asks for once more, whatever became of it.
+    Retry {
+        /// What its system may lack.
+        allowed: BTreeSet<Guard>,
+        /// Takes the number of the look that will answer.
+        reply: Reply<u64>,
+    },
+    /// Follow this commit once, whatever was confirmed before.
+    Allow {
+        /// Which.
+        commit: CommitId,
+        /// Takes the number of the look that will answer.
+        reply: Reply<u64>,
+    },
+}
