@@ -193,6 +193,7 @@ async fn turn<S: Stages>(
     loop {
         let saved = core.save_again_at().is_none();
         let due_at = core.look_due_at().filter(|_| is_ready && core.may_look());
+        let pause_ends_at = core.pause_ends_at().filter(|_| is_ready && saved);
         // Every arm is cancel-safe: receiving from a channel or a signal loses
         // nothing when another arm is first, and a timer is only a time.
         tokio::select! {
@@ -219,6 +220,9 @@ async fn turn<S: Stages>(
             }
             () = sleep_until(core.save_again_at().unwrap_or_else(Instant::now)), if !saved => {
                 core.save_again();
+            }
+            () = sleep_until(pause_ends_at.unwrap_or_else(Instant::now)), if pause_ends_at.is_some() => {
+                core.end_pause();
             }
             Some(request) = channels.requested.recv() => answer(&mut core, request),
         }

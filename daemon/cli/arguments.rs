@@ -7,7 +7,9 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-use super::{allow, check_config, daemon, fetcher, guardian, probe, retry, status, trigger};
+use super::{
+    allow, check_config, daemon, fetcher, guardian, pause, probe, resume, retry, status, trigger,
+};
 
 /// Keeps a NixOS host equal to what its git remote asks for.
 ///
@@ -59,6 +61,22 @@ pub enum Command {
     Retry(retry::Arguments),
     /// Has the daemon follow a commit once that it refuses (root only).
     Allow(allow::Arguments),
+    /// Has the daemon begin no new deployment until a time, or `resume`.
+    ///
+    /// For root and members of the group deploy-flake. A deployment that goes
+    /// on is finished, or led back, as ever; the daemon goes on looking, and
+    /// status tells what waits. It outlives restarts and reboots.
+    ///
+    /// Exit codes: 0 paused; 1 an error, 3 the daemon declined, 7 it is not
+    /// running, 255 ssh failed.
+    Pause(pause::Arguments),
+    /// Ends a pause; what has waited is deployed.
+    ///
+    /// For root and members of the group deploy-flake.
+    ///
+    /// Exit codes: 0 told; 1 an error, 3 the daemon declined, 7 it is not
+    /// running, 255 ssh failed.
+    Resume(resume::Arguments),
     /// Shows what runs, what is wanted, and what is going on or why nothing is.
     ///
     /// For everybody, at once, also while the daemon is stopped or busy.
@@ -114,6 +132,8 @@ impl Command {
             | Self::Trigger(_)
             | Self::Retry(_)
             | Self::Allow(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
             | Self::Status(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,
@@ -171,6 +191,16 @@ mod tests {
             ("retry --allow sshd", false),
             ("retry --allow", false),
             ("retry -- -oProxyCommand=x", false),
+            ("pause", true),
+            ("pause --for 2h --reason disk", true),
+            ("pause host1 --for 90d --output json", true),
+            ("pause --for 0s", false),
+            ("pause --for 91d", false),
+            ("pause --for 2", false),
+            ("pause -- -oProxyCommand=x", false),
+            ("resume", true),
+            ("resume root@host1 --output json", true),
+            ("resume --for 2h", false),
             ("status --output text", true),
             ("status --output xml", false),
             ("fetcher --mirror /x", true),

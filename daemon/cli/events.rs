@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -44,6 +45,18 @@ pub(super) enum Event<'a> {
         look: u64,
         /// Which commit.
         commit: &'a CommitId,
+    },
+    /// The daemon begins nothing new.
+    Paused {
+        /// When that ends by itself, if it does.
+        until: Option<Timestamp>,
+        /// Why.
+        reason: &'a str,
+    },
+    /// The daemon goes on.
+    Resumed {
+        /// The number of the look that follows.
+        look: u64,
     },
     /// A phase began.
     Phase {
@@ -86,6 +99,10 @@ impl Event<'_> {
                     "the daemon may follow {commit} once, and looks at its remote (look {look})"
                 )
             }
+            Self::Paused { until, .. } => paused(*until),
+            Self::Resumed { look } => {
+                format!("deployments go on: the daemon looks at its remote (look {look})")
+            }
             Self::Restarted { look } => {
                 format!("the daemon was restarted, and looks again (look {look})")
             }
@@ -95,6 +112,17 @@ impl Event<'_> {
             Self::End { snapshot, .. } => end(snapshot),
         }
     }
+}
+
+fn paused(until: Option<Timestamp>) -> String {
+    let until = words::until(until);
+    wrap(
+        &format!(
+            "deployments are paused: nothing new is begun {until}, and what runs is finished; \
+             `deploy-flake resume` lets them go on"
+        ),
+        "",
+    )
 }
 
 fn retried(look: u64, allowed: &BTreeSet<Guard>) -> String {

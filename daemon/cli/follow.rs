@@ -79,6 +79,7 @@ fn outcome(snapshot: &Snapshot) -> Option<Exit> {
         ConditionState::RemoteUnreachable => Some(Exit::RemoteUnreachable),
         ConditionState::Failed if snapshot.needs_human() => Some(Exit::NeedsHuman),
         ConditionState::Waiting
+        | ConditionState::Paused
         | ConditionState::Drifted
         | ConditionState::Refused
         | ConditionState::Failed
@@ -162,6 +163,7 @@ mod tests {
         for (state, exit) in [
             (ConditionState::Converged, Exit::Success),
             (ConditionState::Waiting, Exit::Refused),
+            (ConditionState::Paused, Exit::Refused),
             (ConditionState::Drifted, Exit::Refused),
             (ConditionState::Refused, Exit::Refused),
             (ConditionState::Failed, Exit::Refused),

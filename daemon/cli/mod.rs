@@ -17,6 +17,9 @@ mod ask;
 mod trigger;
 mod retry;
 mod allow;
+mod order;
+mod pause;
+mod resume;
 mod ssh;
 mod follow;
 mod events;
@@ -34,6 +37,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Retry(arguments) => retry::run(&arguments),
         Command::Allow(arguments) => allow::run(&arguments),
+        Command::Pause(arguments) => pause::run(&arguments),
+        Command::Resume(arguments) => resume::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),

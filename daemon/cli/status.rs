@@ -126,6 +126,7 @@ fn unknown(output: Output, life: Life) -> Result<String, Failure> {
             "quarantine": null,
             "reboot": null,
             "testing": null,
+            "pause": null,
         })),
     }
 }

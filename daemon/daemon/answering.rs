@@ -24,6 +24,13 @@ pub(super) fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
             }
             tell(reply, answer);
         }
+        Request::Pause {
+            by,
+            reason,
+            length,
+            reply,
+        } => tell(reply, core.pause(by, reason, length)),
+        Request::Resume { by, reply } => tell(reply, core.let_go_on(by)),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
@@ -21,6 +22,7 @@ use crate::ipc::request::Declined;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
 use crate::model::offer::RemoteNumber;
+use crate::model::pause::UserId;
 use crate::model::policy::{Policy, Settings};
 use crate::model::revision::CommitId;
 use crate::model::system::BootId;
@@ -241,6 +243,48 @@ impl<S: Stages> Core<S> {
     pub(super) fn allow(&mut self, commit: CommitId) -> Result<u64, Declined> {
         self.order(Event::Allowed(commit))?;
         Ok(self.trigger(Demand::Look))
+    }
+
+    /// An operator wants nothing new begun; returns when that ends by itself.
+    pub(super) fn pause(
+        &mut self,
+        by: UserId,
+        reason: String,
+        length: Option<Duration>,
+    ) -> Result<Option<Timestamp>, Declined> {
+        self.order(Event::Paused { by, reason, length })?;
+        if let Some(pause) = &self.state.pause {
+            milestones::paused(pause);
+        }
+        Ok(self.state.pause.as_ref().and_then(|pause| pause.until))
+    }
+
+    /// An operator lets the host go on; returns the number of the look that
+    /// follows.
+    pub(super) fn let_go_on(&mut self, by: UserId) -> Result<u64, Declined> {
+        let was_held = self.state.pause.is_some();
+        self.order(Event::Resumed)?;
+        if was_held {
+            milestones::resumed_by(by);
+        }
+        Ok(self.trigger(Demand::Look))
+    }
+
+    /// When a pause ends by itself, as the wall clock has it now.
+    pub(super) fn pause_ends_at(&self) -> Option<Instant> {
+        let until = self.state.pause.as_ref()?.until?;
+        let left = until.duration_since(clock::now().wall);
+        Some(Instant::now() + Duration::try_from(left).unwrap_or_default())
+    }
+
+    /// The time of a pause has come: what has waited is looked for at once.
+    pub(super) fn end_pause(&mut self) {
+        self.feed(Event::PauseEnded);
+        if self.state.pause.is_none() {
+            milestones::pause_ended();
+            self.looking.hasten(Instant::now());
+            self.publish();
+        }
     }
 
     /// Takes an operator's word; it counts once it is on disk, and not before.

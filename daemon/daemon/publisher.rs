@@ -16,6 +16,7 @@ use crate::host::clock;
 use crate::ipc::server;
 use crate::model::deployment::Finished;
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::pause::Pause;
 use crate::model::revision::{Branch, Candidate, CommitId};
 use crate::reconcile::branches;
 use crate::reconcile::choose::{self, Offered, Place};
@@ -78,7 +79,7 @@ impl Publisher {
             remotes,
             looks,
             system: snapshot::System::from(&standing.observed),
-            desired: desired(state, standing, &offers),
+            desired: desired(state, standing, &offers, &condition),
             last_new_commit_at: state.newest.as_ref().map(|newest| newest.seen_at),
             phase: self.phase(state, now),
             condition: self.condition(state, standing, &offers, &condition, now),
@@ -86,6 +87,7 @@ impl Publisher {
             quarantine: state.quarantine.iter().map(held).collect(),
             reboot: reboot_name(state.reboot),
             testing: testing.map(|it| words::testing(it, state, standing.branch(&offers))),
+            pause: state.pause.as_ref().map(pause),
         };
         if self.last.as_ref() == Some(&snapshot) {
             return;
@@ -99,7 +101,9 @@ impl Publisher {
         self.tell_bus(server::State {
             phase: state.phase.name().to_owned(),
             condition: condition.name().to_owned(),
-            branch: branch_of(state, standing, &offers).as_str().to_owned(),
+            branch: branch_of(state, standing, &offers, &condition)
+                .as_str()
+                .to_owned(),
             remotes: snapshot.remotes.iter().map(shown).collect(),
         });
         self.last = Some(snapshot);
@@ -154,10 +158,10 @@ impl Publisher {
         let text = words::condition_text(
             name,
             &words::Facts {
-                branch: branch_of(state, standing, offers),
+                branch: branch_of(state, standing, offers, condition),
                 own: standing.branch(offers),
                 lacks: standing.testing.as_ref().and_then(|it| it.lacks.as_ref()),
-                commit: wanted(state, standing, offers),
+                commit: wanted(state, standing, offers, condition),
                 failure: failure_of(condition),
                 outcome: told(state).map(|last| (&last.outcome).into()),
                 entry_written: matches!(
@@ -167,6 +171,7 @@ impl Publisher {
                         ..
                     }
                 ),
+                pause: state.pause.as_ref(),
             },
         );
         let before = self.last.as_ref().map(|last| &last.condition);
@@ -279,7 +284,10 @@ fn told(state: &State) -> Option<&Finished> {
 }
 
 /// The candidate that status speaks of.
-fn candidate(state: &State) -> Option<&Candidate> {
+fn candidate<'a>(state: &'a State, condition: &'a Condition) -> Option<&'a Candidate> {
+    if let Condition::Paused(pause) = condition {
+        return pause.waiting.as_ref();
+    }
     let current = state.phase.deployment();
     let current = current.or_else(|| Some(&told(state)?.deployment));
     current.map(|current| &current.candidate)
@@ -290,26 +298,39 @@ fn wanted<'a>(
     state: &'a State,
     standing: &'a Standing,
     offers: &[Offered],
+    condition: &'a Condition,
 ) -> Option<&'a CommitId> {
-    let commit = candidate(state).map(Candidate::commit);
+    let commit = candidate(state, condition).map(Candidate::commit);
     commit.or(standing.remotes[standing.spoken_of(offers)].head.as_ref())
 }
 
 /// The branch of what status speaks of.
-fn branch_of<'a>(state: &'a State, standing: &'a Standing, offers: &[Offered]) -> &'a Branch {
-    let testing = candidate(state).and_then(Candidate::testing);
+fn branch_of<'a>(
+    state: &'a State,
+    standing: &'a Standing,
+    offers: &[Offered],
+    condition: &'a Condition,
+) -> &'a Branch {
+    let testing = candidate(state, condition).and_then(Candidate::testing);
     testing.unwrap_or_else(|| standing.branch(offers))
 }
 
-fn desired(state: &State, standing: &Standing, offers: &[Offered]) -> Option<snapshot::Desired> {
-    let commit = wanted(state, standing, offers)?;
+fn desired(
+    state: &State,
+    standing: &Standing,
+    offers: &[Offered],
+    condition: &Condition,
+) -> Option<snapshot::Desired> {
+    let commit = wanted(state, standing, offers, condition)?;
     let resolved = state
         .resolved
         .as_ref()
         .filter(|resolved| resolved.candidate.commit() == commit);
     Some(snapshot::Desired {
         commit: commit.clone(),
-        testing: candidate(state).and_then(Candidate::testing).cloned(),
+        testing: candidate(state, condition)
+            .and_then(Candidate::testing)
+            .cloned(),
         derivation: resolved.map(|resolved| resolved.derivation.clone()),
         toplevel: resolved.and_then(|resolved| resolved.toplevel.clone()),
     })
@@ -324,6 +345,17 @@ fn held(quarantined: &Quarantined) -> snapshot::Held {
         class: failure.class,
         message: failure.message.clone(),
         since: quarantined.since,
+    }
+}
+
+fn pause(pause: &Pause) -> snapshot::Pause {
+    let waiting = pause.waiting.as_ref();
+    snapshot::Pause {
+        by: pause.by,
+        reason: pause.reason.clone(),
+        since: pause.since,
+        until: pause.until,
+        waiting: waiting.map(|candidate| candidate.commit().clone()),
     }
 }
 
@@ -364,6 +396,7 @@ fn condition_state(condition: &Condition) -> ConditionState {
         Condition::Deploying => ConditionState::Deploying,
         Condition::Converged => ConditionState::Converged,
         Condition::Testing => ConditionState::Testing,
+        Condition::Paused(_) => ConditionState::Paused,
         Condition::Drifted { .. } => ConditionState::Drifted,
         Condition::Refused(_) => ConditionState::Refused,
         Condition::Failed(_) => ConditionState::Failed,
@@ -389,6 +422,7 @@ fn failure_of(condition: &Condition) -> Option<&Failure> {
         | Condition::Deploying
         | Condition::Converged
         | Condition::Testing
+        | Condition::Paused(_)
         | Condition::Drifted { .. } => None,
     }
 }

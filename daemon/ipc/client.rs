@@ -1,11 +1,11 @@
 //! The command line's side of the bus.
 //!
-//! In: what is asked. Out: the number of the look that will answer, or why
-//! there is none. Must not: wait longer than [`PATIENCE`] for anything.
+//! In: what is asked. Out: the daemon's answer, or why there is none. Must not: wait longer than [`PATIENCE`] for anything.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use zbus::{Connection, DBusError as _, fdo};
 
 use super::NAME;
@@ -30,6 +30,35 @@ pub enum Call {
     Allow {
         /// Which.
         commit: CommitId,
+    },
+}
+
+/// What is said to the daemon that it does at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To begin nothing new.
+    Pause {
+        /// For how long; None: until somebody says otherwise.
+        length: Option<Duration>,
+        /// Why.
+        reason: String,
+    },
+    /// To go on.
+    Resume,
+}
+
+/// What the daemon did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It begins nothing new.
+    Paused {
+        /// When that ends by itself, if it does.
+        until: Option<Timestamp>,
+    },
+    /// It goes on.
+    Resumed {
+        /// The number of the look that follows.
+        look: u64,
     },
 }
 
@@ -66,6 +95,8 @@ trait Control {
     fn retry(&self) -> zbus::Result<u64>;
     fn retry_allowing(&self, allowed: &[&str]) -> zbus::Result<u64>;
     fn allow(&self, commit: &str) -> zbus::Result<u64>;
+    fn pause(&self, seconds: u64, reason: &str) -> zbus::Result<i64>;
+    fn resume(&self) -> zbus::Result<u64>;
 }
 
 /// Calls the daemon; returns the number of the look that will answer.
@@ -76,9 +107,7 @@ pub async fn call(call: &Call) -> Result<u64, CallError> {
 }
 
 async fn on_bus(call: &Call) -> Result<u64, CallError> {
-    let no_bus = |error| CallError::NoBus(Box::new(error));
-    let connection = Connection::system().await.map_err(no_bus)?;
-    let control = ControlProxy::new(&connection).await.map_err(no_bus)?;
+    let control = control().await?;
     let number = match call {
         Call::Trigger => control.trigger().await,
         Call::Retry { allowed } if allowed.is_empty() => control.retry().await,
@@ -89,6 +118,36 @@ async fn on_bus(call: &Call) -> Result<u64, CallError> {
         Call::Allow { commit } => control.allow(commit.as_str()).await,
     };
     number.map_err(refused)
+}
+
+/// Has the daemon do something.
+pub async fn give(order: &Order) -> Result<Done, CallError> {
+    tokio::time::timeout(PATIENCE, given(order))
+        .await
+        .unwrap_or(Err(CallError::Silent))
+}
+
+async fn given(order: &Order) -> Result<Done, CallError> {
+    let control = control().await?;
+    let done = match order {
+        Order::Pause { length, reason } => {
+            let seconds = length.map_or(0, |length| length.as_secs());
+            let until = control.pause(seconds, reason).await;
+            until.map(|until| Done::Paused {
+                until: (until != 0)
+                    .then(|| Timestamp::from_second(until).ok())
+                    .flatten(),
+            })
+        }
+        Order::Resume => control.resume().await.map(|look| Done::Resumed { look }),
+    };
+    done.map_err(refused)
+}
+
+async fn control() -> Result<ControlProxy<'static>, CallError> {
+    let no_bus = |error| CallError::NoBus(Box::new(error));
+    let connection = Connection::system().await.map_err(no_bus)?;
+    ControlProxy::new(&connection).await.map_err(no_bus)
 }
 
 /// Sorts what a call can end with by what there is to do.

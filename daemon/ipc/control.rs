@@ -4,7 +4,9 @@
 //! or a command from anybody, or answer before the daemon's loop has.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use zbus::fdo::{self, DBusProxy};
 use zbus::message::Header;
@@ -14,8 +16,10 @@ use super::caller::{self, Caller, Denied};
 use super::request::{Declined, Reply, Request};
 use super::rights;
 use super::server::{Remote, State};
+use crate::model::pause::{LONGEST, REASON_LIMIT, UserId};
 use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
+use crate::model::text::one_line;
 
 /// The object on the bus.
 pub(super) struct Control {
@@ -74,6 +78,38 @@ impl Control {
         let commit = CommitId::try_from(commit)
             .map_err(|malformed| fdo::Error::InvalidArgs(malformed.to_string()))?;
         self.ask(|reply| Request::Allow { commit, reply }).await
+    }
+
+    /// Begins no new deployment for so many seconds, or until `Resume` if they
+    /// are zero; what runs is finished. Returns when the pause ends, in seconds
+    /// since 1970, or zero.
+    async fn pause(
+        &self,
+        seconds: u64,
+        reason: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<i64> {
+        let by = authorize(&header, connection).await?;
+        let length = length(seconds)?;
+        let reason = in_one_line(&reason)?;
+        let until = self.ask(|reply| Request::Pause {
+            by,
+            reason,
+            length,
+            reply,
+        });
+        Ok(until.await?.map_or(0, Timestamp::as_second))
+    }
+
+    /// Lets the host go on. Returns the number of the look that follows.
+    async fn resume(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        let by = authorize(&header, connection).await?;
+        self.ask(|reply| Request::Resume { by, reply }).await
     }
 
     /// The daemon's version.
@@ -140,9 +176,30 @@ fn guards(names: &[String]) -> fdo::Result<BTreeSet<Guard>> {
     names.iter().map(guard).collect()
 }
 
+/// How long a pause is to be; none: until somebody says otherwise.
+fn length(seconds: u64) -> fdo::Result<Option<Duration>> {
+    let length = Duration::from_secs(seconds);
+    if length > LONGEST {
+        let most = LONGEST.as_secs();
+        let expected = format!("expected at most {most} seconds, found {seconds}");
+        return Err(fdo::Error::InvalidArgs(expected));
+    }
+    Ok((seconds > 0).then_some(length))
+}
+
+/// An operator's words, as everybody may see them.
+fn in_one_line(words: &str) -> fdo::Result<String> {
+    let length = words.chars().count();
+    if length > REASON_LIMIT {
+        let expected = format!("expected at most {REASON_LIMIT} characters, found {length}");
+        return Err(fdo::Error::InvalidArgs(expected));
+    }
+    Ok(one_line(words.trim(), REASON_LIMIT))
+}
+
 /// Asks the bus, not the caller, who is calling, and the table whether they may.
 /// Returns who it is.
-async fn authorize(header: &Header<'_>, connection: &Connection) -> fdo::Result<Caller> {
+async fn authorize(header: &Header<'_>, connection: &Connection) -> fdo::Result<UserId> {
     let method = header.member();
     let method = method.as_ref().map_or("", |name| name.as_str());
     let caller = match header.sender() {
@@ -168,7 +225,11 @@ async fn authorize(header: &Header<'_>, connection: &Connection) -> fdo::Result<
         tracing::warn!(user = caller.user, method, "a caller was turned away");
         fdo::Error::AccessDenied(denied.to_string())
     })?;
-    Ok(caller)
+    // Who may, is known: of everybody else nothing is asked.
+    caller
+        .user
+        .map(UserId)
+        .ok_or_else(|| fdo::Error::AccessDenied(Denied::Unknown.to_string()))
 }
 
 #[cfg(test)]
@@ -193,6 +254,18 @@ mod tests {
         let rows: BTreeSet<&str> = ours.map(|row| row.name).collect();
         assert_eq!(methods.iter().copied().collect::<BTreeSet<_>>(), rows);
         assert!(methods.len() >= 4, "{xml}");
+    }
+
+    #[test]
+    fn a_pause_is_bounded_in_time_and_words() {
+        assert_eq!(length(0).ok(), Some(None));
+        assert_eq!(length(1).ok(), Some(Some(Duration::from_secs(1))));
+        assert!(length(LONGEST.as_secs()).is_ok());
+        assert!(length(LONGEST.as_secs() + 1).is_err() && length(u64::MAX).is_err());
+        let kept = in_one_line(" a\u{1b}[2J\nfair ").expect("it is short");
+        assert_eq!(kept, "a\\u{1b}[2J\\nfair");
+        assert!(in_one_line(&"é".repeat(REASON_LIMIT)).is_ok());
+        assert!(in_one_line(&"é".repeat(REASON_LIMIT + 1)).is_err());
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! In: nothing. Out: the vocabulary between bus and loop. Must not: hold logic.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::model::pause::UserId;
 use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
 
@@ -36,6 +39,24 @@ pub enum Request {
     Allow {
         /// Which.
         commit: CommitId,
+        /// Takes the number of the look that will answer.
+        reply: Reply<u64>,
+    },
+    /// Begin nothing new.
+    Pause {
+        /// Who says so.
+        by: UserId,
+        /// Why, in their words.
+        reason: String,
+        /// For how long; None: until somebody says otherwise.
+        length: Option<Duration>,
+        /// Takes when it ends by itself, if it does.
+        reply: Reply<Option<Timestamp>>,
+    },
+    /// Go on.
+    Resume {
+        /// Who says so.
+        by: UserId,
         /// Takes the number of the look that will answer.
         reply: Reply<u64>,
     },

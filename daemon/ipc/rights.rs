@@ -79,6 +79,16 @@ pub const METHODS: &[Method] = &[
         "tries once more what the branch asks for, though it failed here",
     ),
     ours(
+        "Pause",
+        Right::Operate,
+        "begins no new deployment, for so many seconds (0: until `Resume`), for a reason",
+    ),
+    ours(
+        "Resume",
+        Right::Operate,
+        "ends a pause, and looks at the remotes",
+    ),
+    ours(
         "RetryAllowing",
         Right::Administer,
         "the same, and the system may lack what is named: the daemon, an ssh server, the remote",

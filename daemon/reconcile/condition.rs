@@ -8,6 +8,7 @@ use super::state::State;
 use super::{branches, select};
 use crate::model::deployment::{Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass};
+use crate::model::pause::Pause;
 use crate::model::system::{Observed, Toplevel};
 
 /// What a host is in the eyes of whoever asks.
@@ -23,6 +24,8 @@ pub enum Condition {
     Converged,
     /// The running system is what the testing branch asks for.
     Testing,
+    /// An operator wants nothing begun, and something waits for that.
+    Paused(Pause),
     /// They were, and something else was put in their place.
     Drifted {
         /// What should be.
@@ -56,6 +59,7 @@ impl Condition {
             Self::Deploying => "deploying",
             Self::Converged => "converged",
             Self::Testing => "testing",
+            Self::Paused(_) => "paused",
             Self::Drifted { .. } => "drifted",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
@@ -94,9 +98,21 @@ pub fn condition(state: &State, surroundings: &Surroundings<'_>) -> Condition {
         return Condition::Waiting(busy.clone());
     }
     let standing = at_rest(state, surroundings.observed);
+    let pause = state.pause.as_ref().filter(|it| it.waiting.is_some());
     match (standing, surroundings.remote) {
         // Whatever became of the commit before: this one needs somebody.
         (_, Some(offer)) if offer.code.is_of_offer() => Condition::Refused(offer.clone()),
+        // It is worse than what waits.
+        (Some(failed @ Condition::Failed(_)), _) => failed,
+        (standing, remote) => match pause {
+            Some(pause) => Condition::Paused(pause.clone()),
+            None => without_pause(standing, remote),
+        },
+    }
+}
+
+fn without_pause(standing: Option<Condition>, remote: Option<&Failure>) -> Condition {
+    match (standing, remote) {
         (Some(Condition::Converged | Condition::Testing) | None, Some(remote)) => {
             Condition::RemoteUnreachable(remote.clone())
         }

@@ -4,9 +4,11 @@
 //! logic.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
+use crate::model::pause::UserId;
 use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
 use crate::model::rollback::Verdict;
@@ -23,6 +25,19 @@ pub enum Event {
     Looked(Look),
     /// Root lets a commit be followed once.
     Allowed(CommitId),
+    /// An operator wants nothing new begun.
+    Paused {
+        /// Who.
+        by: UserId,
+        /// Why, in their words.
+        reason: String,
+        /// For how long; None: until they say otherwise.
+        length: Option<Duration>,
+    },
+    /// An operator lets the host go on.
+    Resumed,
+    /// The time of a pause may have come.
+    PauseEnded,
     /// An effect came to its end.
     Completed {
         /// The deployment that the effect was for.

@@ -13,6 +13,7 @@ use super::phase::{Phase, Reboot};
 use super::quarantine::Quarantine;
 use crate::model::deployment::{Deployment, DeploymentId, Finished, Outcome, Resolved};
 use crate::model::failure::FailureCode;
+use crate::model::pause::Pause;
 use crate::model::policy::{Policy, Settings};
 use crate::model::revision::{Candidate, CommitId, Confirmed};
 use crate::model::stage::{Arming, Forgiven, Rollback};
@@ -49,6 +50,9 @@ pub struct State {
     /// What became of the testing branch.
     #[serde(default)]
     pub tested: Tested,
+    /// Why nothing new is begun, if an operator wants it so.
+    #[serde(default)]
+    pub pause: Option<Pause>,
     /// What the host's own branch was when somebody could last say.
     #[serde(default)]
     pub newest: Option<Newest>,

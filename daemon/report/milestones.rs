@@ -88,6 +88,12 @@ message_ids! {
     RETRY_ASKED = "8362e5f571c443309bed0ae379940162";
     /// Root lets a commit be followed once.
     ALLOW_ASKED = "d87af487b84f464e9fc816197f30341f";
+    /// An operator wants nothing new begun.
+    PAUSED = "f603b85fe14944be91fd531e3bf4cad0";
+    /// An operator lets the host go on.
+    RESUMED_BY = "4ebf7b6d05f34c99a0d9dd75f133695f";
+    /// The time of a pause came.
+    PAUSE_ENDED = "48771b545128488fb0afafd710827460";
     /// Another daemon goes on with the deployment that brought it.
     DAEMON_REPLACED = "9760eb40be8e4875a94c08ac03a15204";
     /// The running system asks for another daemon than this one.

@@ -246,9 +246,10 @@ impl Drift {
                     News::Nothing
                 }
             }
-            Condition::Starting | Condition::Waiting(_) | Condition::RemoteUnreachable(_) => {
-                News::Nothing
-            }
+            Condition::Starting
+            | Condition::Waiting(_)
+            | Condition::Paused(_)
+            | Condition::RemoteUnreachable(_) => News::Nothing,
             // From here on it is the deployment that is told of.
             Condition::Deploying
             | Condition::Refused(_)

@@ -5,10 +5,13 @@
 //! the time or on where they are shown.
 
 mod testing;
+mod pausing;
 
+pub use pausing::until;
 pub use testing::testing;
 
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::pause::Pause;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::store::snapshot::{
@@ -46,6 +49,7 @@ pub fn condition(state: ConditionState) -> &'static str {
         ConditionState::Starting => "starting",
         ConditionState::Converged => "converged",
         ConditionState::Testing => "testing",
+        ConditionState::Paused => "paused",
         ConditionState::Deploying => "deploying",
         ConditionState::Waiting => "waiting",
         ConditionState::Drifted => "drifted",
@@ -137,7 +141,12 @@ pub fn outcome(name: OutcomeName) -> &'static str {
 /// The one line that `systemctl status` shows.
 pub fn status_line(snapshot: &Snapshot) -> String {
     let condition = &snapshot.condition;
-    let at_rest = || format!("{}: {}", headline(snapshot), condition.why);
+    let is_told = condition.state == ConditionState::Paused;
+    let paused = match &snapshot.pause {
+        Some(_) if !is_told => "paused, ",
+        Some(_) | None => "",
+    };
+    let at_rest = || format!("{paused}{}: {}", headline(snapshot), condition.why);
     let doing = || self::phase(snapshot.phase.name);
     let line = match snapshot.phase.name {
         PhaseName::RollingBack => format!("rolling back: {}", doing()),
@@ -163,6 +172,7 @@ pub fn status_line(snapshot: &Snapshot) -> String {
             ConditionState::Starting
             | ConditionState::Converged
             | ConditionState::Testing
+            | ConditionState::Paused
             | ConditionState::Deploying
             | ConditionState::Drifted
             | ConditionState::Refused
@@ -195,6 +205,8 @@ pub struct Facts<'a> {
     pub outcome: Option<OutcomeName>,
     /// Whether the next boot starts the commit's system.
     pub entry_written: bool,
+    /// Why nothing is begun, if an operator wants it so.
+    pub pause: Option<&'a Pause>,
 }
 
 /// Why the condition is what it is, and what to do.
@@ -225,6 +237,7 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
         ConditionState::Starting => ("The daemon has not looked yet.".to_owned(), None),
         ConditionState::Converged => (format!("The host is what {target} asks for."), None),
         ConditionState::Testing => testing::condition(&target, facts.own, facts.lacks),
+        ConditionState::Paused => pausing::condition(&target, facts.pause),
         ConditionState::Deploying => (format!("The host is being brought to {target}."), None),
         ConditionState::Waiting => (format!("Nothing is started: {cause}."), hint),
         ConditionState::Drifted => (
@@ -362,6 +375,12 @@ mod tests {
             line(&snapshot),
             "converged: The host is what main asks for."
         );
+        snapshot.pause = Some(example::pause());
+        assert_eq!(
+            line(&snapshot),
+            "paused, converged: The host is what main asks for."
+        );
+        snapshot.pause = None;
         snapshot.phase.name = PhaseName::Building;
         assert_eq!(line(&snapshot), "deploying: building the system");
         snapshot.phase.name = PhaseName::RollingBack;
@@ -391,6 +410,7 @@ mod tests {
             failure: Some(&failure),
             outcome: None,
             entry_written: false,
+            pause: None,
         };
         let text = condition_text(ConditionState::Refused, &facts);
         assert_eq!(
@@ -434,6 +454,7 @@ mod tests {
                 failure: Some(&failure),
                 outcome: Some(outcome),
                 entry_written: false,
+                pause: None,
             };
             let text = condition_text(state, &facts);
             assert_eq!(text.remedy.as_deref(), Some("Mend it."));

@@ -11,8 +11,9 @@
 //! what older daemons wrote: a key that they did not write has a default.
 //!
 //! Schema 2 added the words of the way back, and `quarantine`; schema 3 the
-//! condition `testing`, the codes `waits-for-reboot`, `test-ended` and
-//! `remote-stale`, what the testing branch is, and when a commit was new.
+//! conditions `testing` and `paused`, the codes `waits-for-reboot`, `test-ended`
+//! and `remote-stale`, what the testing branch is, when a commit was new, and
+//! `pause`.
 
 mod last;
 mod file;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{FailureClass, FailureCode};
+use crate::model::pause::UserId;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::system::{BootId, Derivation, Generation, Observed, Toplevel};
 
@@ -78,6 +80,25 @@ pub struct Snapshot {
     /// The testing branch, if one is followed. Unknown to schema 2.
     #[serde(default)]
     pub testing: Option<Testing>,
+    /// Why nothing new is begun, if an operator wants it so. Unknown to schema
+    /// 2.
+    #[serde(default)]
+    pub pause: Option<Pause>,
+}
+
+/// An operator wants nothing new begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who, by the number of the user.
+    pub by: UserId,
+    /// Why, in their words; may be empty.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself; null: only when somebody says so.
+    pub until: Option<Timestamp>,
+    /// The commit that waits for its end, if one does.
+    pub waiting: Option<CommitId>,
 }
 
 /// Where a reboot leads.
@@ -388,6 +409,8 @@ pub enum ConditionState {
     Converged,
     /// The running system is what the testing branch asks for.
     Testing,
+    /// An operator wants nothing begun, and something waits for that.
+    Paused,
     /// A deployment is going on.
     Deploying,
     /// The host is busy; nothing is started.

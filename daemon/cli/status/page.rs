@@ -12,7 +12,9 @@ use crate::cli::events::detail;
 use crate::cli::text::{WIDTH, moment, relative, system, wrap};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::report::words;
-use crate::store::snapshot::{PhaseName, RebootName, Remote, Snapshot, TestingState};
+use crate::store::snapshot::{
+    ConditionState, PhaseName, RebootName, Remote, Snapshot, TestingState,
+};
 
 /// How wide the names of the facts are.
 const LABEL: usize = 13;
@@ -28,6 +30,9 @@ const GRACE_WHILE_LOOKING: Duration = Duration::from_secs(15 * 60);
 const RETRY: &str = "push a commit that mends it; or, if the cause lay outside of the commit, \
                      `deploy-flake retry`";
 
+/// What to do about a pause that holds nothing up.
+const RESUME: &str = "`deploy-flake resume`, once new commits may come again";
+
 /// About a boot entry that could not be put back.
 const UNSAFE: &str = "DO NOT REBOOT until this is the same as what runs: the boot entry could not \
                       be put back";
@@ -42,6 +47,7 @@ pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String 
     remotes(&mut page, snapshot, now);
     newest(&mut page, snapshot, now);
     testing(&mut page, snapshot);
+    pause(&mut page, snapshot, now);
     doing(&mut page, snapshot, now);
     last(&mut page, snapshot, now);
     quarantine(&mut page, snapshot, now);
@@ -266,6 +272,24 @@ fn testing(page: &mut Page, snapshot: &Snapshot) {
     }
 }
 
+/// That nothing new is begun, and by whose word.
+fn pause(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+    let Some(pause) = &snapshot.pause else { return };
+    let until = words::until(pause.until);
+    let since = relative(pause.since, now);
+    let by = pause.by;
+    page.fact(
+        "paused",
+        &format!("by {by}, {since}; nothing new is begun {until}"),
+    );
+    if !pause.reason.is_empty() {
+        page.fact("", &one_line(&pause.reason, LINE_LIMIT));
+    }
+    if let Some(waiting) = &pause.waiting {
+        page.fact("", &format!("{} waits for its end", waiting.short()));
+    }
+}
+
 fn doing(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     let phase = &snapshot.phase;
     let doing = words::phase(phase.name);
@@ -349,10 +373,13 @@ fn to_do(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
     // Not while it is being tried, nor where the daemon itself says so already.
     let is_held = snapshot.held().is_some() && snapshot.phase.name == PhaseName::Resting;
     let is_told = remedy.is_some_and(|remedy| remedy.contains("deploy-flake retry"));
+    let is_paused = snapshot.pause.is_some();
+    let is_pause_told = snapshot.condition.state == ConditionState::Paused;
     let remedies = [
         trouble(snapshot, life, now).map(|trouble| trouble.remedy().to_owned()),
         remedy.map(|text| one_line(text, LINE_LIMIT)),
         (is_held && !is_told).then(|| RETRY.to_owned()),
+        (is_paused && !is_pause_told).then(|| RESUME.to_owned()),
     ];
     if remedies.iter().any(Option::is_some) {
         page.blank();

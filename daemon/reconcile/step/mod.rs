@@ -7,6 +7,7 @@
 //! the event; a new variant breaks the build exactly where a decision is due.
 
 mod resting;
+mod pausing;
 mod preparing;
 mod checking;
 mod activating;
@@ -35,6 +36,9 @@ pub fn step(state: State, event: Event, context: &Context<'_>) -> Step {
             effects: Vec::new(),
             stale: false,
         },
+        Event::Paused { by, reason, length } => pausing::paused(state, by, reason, length, context),
+        Event::Resumed => pausing::resumed(state),
+        Event::PauseEnded => pausing::ended(state, context),
         Event::Completed { deployment, report } => completed(state, &deployment, report, context),
     }
 }

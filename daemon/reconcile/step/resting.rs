@@ -8,7 +8,7 @@ use super::super::event::{Demand, Look};
 use super::super::phase::Phase;
 use super::super::select::Decision;
 use super::super::state::{Context, State, Step};
-use super::{enter, finish::finish, stale};
+use super::{enter, finish::finish, pausing, stale};
 use crate::model::deployment::{Cause, Deployment, Outcome, Resolved};
 use crate::model::failure::FailureCode;
 use crate::model::revision::Candidate;
@@ -32,6 +32,8 @@ pub(super) fn looked(mut state: State, look: &Look, context: &Context<'_>) -> St
     };
     match succession {
         Succession::GoOn => stale(state),
+        // One that goes on is finished; another would be a new one.
+        Succession::TakeOver(_) if pausing::holds(&state, context) => stale(state),
         Succession::TakeOver(candidate) => take_over(state, candidate, &look.observed, context),
         Succession::GiveUp => give_up(state, context),
     }
@@ -39,7 +41,8 @@ pub(super) fn looked(mut state: State, look: &Look, context: &Context<'_>) -> St
 
 fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
     branches::forget_what_is_gone(&mut state, look);
-    match branches::decide(&state, look, context) {
+    let decision = branches::decide(&state, look, context);
+    match pausing::held_up(&mut state, decision, context) {
         Decision::Rest => Step {
             state,
             effects: Vec::new(),

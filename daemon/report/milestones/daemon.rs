@@ -10,13 +10,14 @@ use tracing::{error, info, warn};
 
 use super::{
     ALLOW_ASKED, CONFIGURATION_PROBLEM, DAEMON_GIVES_WAY, DAEMON_READY, DAEMON_REPLACED,
-    DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS, REMOTE_REACHABLE,
-    REMOTE_REPLACED, REMOTES_DIVERGE, REPORTS_LOST, RESUMED, RETRY_ASKED, SHUTDOWN_ALLOWED,
-    SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, TESTING_LACKS, TESTING_REFUSED, failures,
-    milliseconds,
+    DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS, PAUSE_ENDED, PAUSED,
+    REMOTE_REACHABLE, REMOTE_REPLACED, REMOTES_DIVERGE, REPORTS_LOST, RESUMED, RESUMED_BY,
+    RETRY_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, TESTING_LACKS,
+    TESTING_REFUSED, failures, milliseconds,
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
+use crate::model::pause::{Pause, UserId};
 use crate::model::policy::Guard;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::system::{Configuration, Observed, Toplevel};
@@ -125,6 +126,34 @@ pub fn allow_asked(commit: &CommitId) {
         message_id = ALLOW_ASKED,
         df_commit = %commit,
         "an operator lets a commit be followed once"
+    );
+}
+
+/// An operator wants nothing new begun.
+pub fn paused(pause: &Pause) {
+    warn!(
+        message_id = PAUSED,
+        df_user = pause.by.0,
+        df_reason = pause.reason,
+        df_until = pause.until.as_ref().map(tracing::field::display),
+        "an operator has paused deployments, what runs is finished"
+    );
+}
+
+/// An operator lets the host go on.
+pub fn resumed_by(user: UserId) {
+    info!(
+        message_id = RESUMED_BY,
+        df_user = user.0,
+        "an operator lets deployments go on"
+    );
+}
+
+/// The time of a pause came.
+pub fn pause_ended() {
+    info!(
+        message_id = PAUSE_ENDED,
+        "the pause is over, deployments go on"
     );
 }
 

@@ -244,6 +244,20 @@ fn a_ledger_of_version_1_is_read_with_what_it_knew() {
     }
 }
 
+/// Earlier daemons of this version know no pause.
+#[test]
+fn what_is_new_within_a_version_has_a_default() {
+    let mut json = serde_json::to_value(state(3)).expect("a state serialises");
+    let keys = json.as_object_mut().expect("it is an object");
+    for key in ["pause"] {
+        assert!(keys.remove(key).is_some(), "{key}");
+    }
+    let content = json.to_string();
+    let header = header_of(VERSION, content.as_bytes());
+    let bytes = format!("{header}\n{content}\n").into_bytes();
+    assert_eq!(decode(&bytes).ok(), Some(state(3)));
+}
+
 /// It was written by a daemon whose ledger had version 2.
 #[test]
 fn a_ledger_of_version_2_is_of_main_in_mode_switch() {

@@ -44,6 +44,17 @@ pub(crate) fn remote() -> Remote {
     }
 }
 
+/// A pause that holds nothing up.
+pub(crate) fn pause() -> Pause {
+    Pause {
+        by: UserId(1000),
+        reason: "a fair".to_owned(),
+        since: noon(),
+        until: Some(noon()),
+        waiting: None,
+    }
+}
+
 /// The snapshot.
 pub(crate) fn full() -> Snapshot {
     let id = DeploymentId("00c0ffee00c0ffee".to_owned());
@@ -125,5 +136,6 @@ pub(crate) fn full() -> Snapshot {
             why: "The remote has no such branch.".to_owned(),
             code: None,
         }),
+        pause: None,
     }
 }

@@ -30,6 +30,16 @@ fn the_keys_are_those_of_the_documented_schema() {
 }
 
 #[test]
+fn what_operators_said_has_these_keys() {
+    let text = |value: serde_json::Value| value.to_string();
+    let pause = serde_json::to_value(super::example::pause()).expect("it serialises");
+    assert_eq!(
+        text(pause),
+        r#"{"by":1000,"reason":"a fair","since":"2026-11-22T12:00:00Z","until":"2026-11-22T12:00:00Z","waiting":null}"#
+    );
+}
+
+#[test]
 fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
     let directory = tempfile::tempdir().expect("a directory can be made");
     let path = directory.path().join("status.json");

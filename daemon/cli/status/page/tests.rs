@@ -263,3 +263,18 @@ fn a_host_that_tests_says_of_which_branch_and_where_a_reboot_leads() {
         );
     }
 }
+
+#[test]
+fn what_operators_said_is_told_with_the_way_out() {
+    let mut snapshot = converged();
+    snapshot.pause = Some(crate::store::snapshot::example::pause());
+    let page = render(&snapshot, Life::Running, now());
+    assert!(page.starts_with("web1: converged\n"), "{page}");
+    let paused = "
+  paused     by user 1000, 12 minutes ago; nothing new is begun until 2026-11-22
+             12:00:00 UTC
+             a fair
+";
+    assert!(page.contains(paused), "{page}");
+    assert!(page.contains("to do: `deploy-flake resume`"), "{page}");
+}

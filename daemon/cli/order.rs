@@ -1,0 +1,101 @@
+//! What the commands share that have the daemon do something at once: say it,
+//! here or on another host, and tell what it did.
+//!
+//! In: the order, and how. Out: one line, and an exit code. Must not: wait for
+//! what comes of it.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::ask::{HINT_NOT_RUNNING, HINT_OPERATE};
+use super::events::Event;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::{Output, print};
+use super::ssh;
+use crate::ipc::client::{self, CallError, Done, Order};
+use crate::store::lock;
+
+/// The arguments that do not depend on what is said.
+#[derive(Clone, Debug, Args)]
+pub(super) struct How {
+    /// The host to do it on, through your own ssh; here if left out.
+    #[arg(value_name = "HOST", value_parser = ssh::destination)]
+    host: Option<String>,
+    /// For people, or one JSON object.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Says it, and tells what the daemon did. `words`: the same for the far side,
+/// each for its shell.
+pub(super) fn run(how: &How, order: &Order, mut words: Vec<String>) -> Result<Exit, Failure> {
+    if let Some(host) = &how.host {
+        words.extend(["--output".to_owned(), how.output.as_str().to_owned()]);
+        return ssh::run(host, &words);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let done = runtime.block_on(client::give(order)).map_err(not_given)?;
+    print(&told(order, done).render(how.output)?)?;
+    Ok(Exit::Success)
+}
+
+/// What is told of what the daemon did.
+fn told(order: &Order, done: Done) -> Event<'_> {
+    match done {
+        Done::Paused { until } => Event::Paused {
+            until,
+            reason: match order {
+                Order::Pause { reason, .. } => reason,
+                Order::Resume => "",
+            },
+        },
+        Done::Resumed { look } => Event::Resumed { look },
+    }
+}
+
+/// A word of the user's for the far side's shell.
+pub(super) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Says what to do about an order that did not get through.
+fn not_given(error: CallError) -> Failure {
+    let (exit, hint) = match &error {
+        CallError::NotRunning => (Exit::NotRunning, HINT_NOT_RUNNING),
+        // Without a bus, the lock still tells whether there is a daemon.
+        CallError::NoBus(_) if lock::is_held(Path::new(lock::FILE)).is_ok_and(|held| !held) => {
+            (Exit::NotRunning, HINT_NOT_RUNNING)
+        }
+        CallError::NoBus(_) => (Exit::Error, "See `systemctl status dbus`."),
+        CallError::Denied(_) => (Exit::Error, HINT_OPERATE),
+        CallError::Silent => (
+            Exit::Error,
+            "See `deploy-flake status`; systemd restarts a daemon that hangs.",
+        ),
+        CallError::Declined(_) => (Exit::Refused, "See `deploy-flake status`."),
+        CallError::Failed(_) => (Exit::Error, "See `journalctl -u deploy-flake`."),
+    };
+    Failure::new(exit, error).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_words_reach_the_far_side_as_they_are() {
+        for (word, expected) in [
+            ("", "''"),
+            ("a fair", "'a fair'"),
+            ("it's $(reboot); `reboot`", r"'it'\''s $(reboot); `reboot`'"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The words for a pause.
+//!
+//! In: what an operator said. Out: sentences. Must not: depend on the time or on
+//! where they are shown.
+
+use jiff::Timestamp;
+
+use crate::model::pause::{Pause, REASON_LIMIT};
+use crate::model::text::one_line;
+
+/// When a pause ends, to follow "nothing new is begun".
+pub fn until(until: Option<Timestamp>) -> String {
+    match until {
+        Some(until) => format!("until {}", until.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        None => "until somebody says so".to_owned(),
+    }
+}
+
+/// A host on which something waits for the end of a pause: why, and what to do.
+pub(super) fn condition(target: &str, pause: Option<&Pause>) -> (String, Option<String>) {
+    let remedy = "Run `deploy-flake resume` once it may be deployed; nothing is lost until then.";
+    let Some(pause) = pause else {
+        return (format!("Deployments are paused; {target} waits."), None);
+    };
+    let reason = match one_line(&pause.reason, REASON_LIMIT) {
+        reason if reason.is_empty() => String::new(),
+        reason => format!(": {reason}"),
+    };
+    let why = format!(
+        "{target} waits, for {} has paused deployments {}{reason}",
+        pause.by,
+        until(pause.until),
+    );
+    (sentence(&why), Some(remedy.to_owned()))
+}
+
+/// With a capital at its beginning and a period at its end.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    let rest = characters.as_str().trim_end_matches('.');
+    let first = first.map_or_else(String::new, String::from);
+    format!("{first}{rest}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pause::UserId;
+
+    #[test]
+    fn a_pause_is_told_with_who_why_and_until_when() {
+        let mut pause = Pause {
+            by: UserId(0),
+            reason: String::new(),
+            since: Timestamp::UNIX_EPOCH,
+            until: None,
+            waiting: None,
+        };
+        let told = |pause: &Pause| condition("commit 1 of main", Some(pause)).0;
+        assert_eq!(
+            told(&pause),
+            "Commit 1 of main waits, for root has paused deployments until somebody says so."
+        );
+        pause.by = UserId(1000);
+        pause.reason = "a fair\u{1b}[2J.".to_owned();
+        pause.until = "2026-11-22T12:00:00Z".parse().ok();
+        assert_eq!(
+            told(&pause),
+            "Commit 1 of main waits, for user 1000 has paused deployments until 2026-11-22 \
+             12:00:00 UTC: a fair\\u{1b}[2J."
+        );
+    }
+}
