@@ -74,6 +74,7 @@ impl<S: Stages> Executor<S> {
                     Effect::Release(step) => stages.release(step).await,
                     Effect::Dismiss(id) => stages.dismiss(&id).await,
                     Effect::Abandon(id, step) => stages.abandon(&id, step).await,
+                    Effect::Say(id, word) => stages.say(&id, word),
                     Effect::Work(id, due) => work = Some((id, due)),
                 }
             }

@@ -8,7 +8,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use super::{
-    allow, check_config, daemon, fetcher, guardian, pause, probe, resume, retry, status, trigger,
+    allow, check_config, confirm, daemon, fetcher, guardian, pause, probe, reject, resume, retry,
+    status, trigger,
 };
 
 /// Keeps a NixOS host equal to what its git remote asks for.
@@ -77,6 +78,23 @@ pub enum Command {
     /// Exit codes: 0 told; 1 an error, 3 the daemon declined, 7 it is not
     /// running, 255 ssh failed.
     Resume(resume::Arguments),
+    /// Says that the system in its confirm window is good: the window ends.
+    ///
+    /// For root and members of the group deploy-flake. It stands for the rest
+    /// of the window, and never for health: the host has to be seen as healthy
+    /// as before all the same, or it is led back.
+    ///
+    /// Exit codes: 0 told; 1 an error, 3 no system is in its confirm window, 7
+    /// the daemon is not running, 255 ssh failed.
+    Confirm(confirm::Arguments),
+    /// Says that the system in its confirm window is bad: it is led back from.
+    ///
+    /// For root and members of the group deploy-flake. The system counts as one
+    /// that failed: it is not activated again by itself.
+    ///
+    /// Exit codes: 0 told; 1 an error, 3 no system is in its confirm window, 7
+    /// the daemon is not running, 255 ssh failed.
+    Reject(reject::Arguments),
     /// Shows what runs, what is wanted, and what is going on or why nothing is.
     ///
     /// For everybody, at once, also while the daemon is stopped or busy.
@@ -134,6 +152,8 @@ impl Command {
             | Self::Allow(_)
             | Self::Pause(_)
             | Self::Resume(_)
+            | Self::Confirm(_)
+            | Self::Reject(_)
             | Self::Status(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,
@@ -201,6 +221,11 @@ mod tests {
             ("resume", true),
             ("resume root@host1 --output json", true),
             ("resume --for 2h", false),
+            ("confirm", true),
+            ("confirm host1 --deployment 00c0ffee00c0ffee", true),
+            ("confirm --deployment x;reboot", false),
+            ("reject --reason slow --deployment 00c0ffee00c0ffee", true),
+            ("reject --deployment", false),
             ("status --output text", true),
             ("status --output xml", false),
             ("fetcher --mirror /x", true),

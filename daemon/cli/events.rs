@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::exit::Exit;
 use super::output::Output;
 use super::text::{absolute, wrap};
+use crate::model::deployment::DeploymentId;
 use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
 use crate::model::text::{LINE_LIMIT, lines, one_line};
@@ -58,6 +59,18 @@ pub(super) enum Event<'a> {
         /// The number of the look that follows.
         look: u64,
     },
+    /// The daemon waits for nothing more than the health of a system.
+    Confirmed {
+        /// Which deployment's.
+        deployment: &'a DeploymentId,
+    },
+    /// The daemon leads back from a system.
+    Rejected {
+        /// Which deployment's.
+        deployment: &'a DeploymentId,
+        /// Why.
+        reason: &'a str,
+    },
     /// A phase began.
     Phase {
         /// Which, for which deployment, since when.
@@ -103,6 +116,20 @@ impl Event<'_> {
             Self::Resumed { look } => {
                 format!("deployments go on: the daemon looks at its remote (look {look})")
             }
+            Self::Confirmed { deployment } => wrap(
+                &format!(
+                    "deployment {deployment} ends its confirm window as soon as the host is seen \
+                     healthy; `deploy-flake status` tells how it ends"
+                ),
+                "",
+            ),
+            Self::Rejected { deployment, .. } => wrap(
+                &format!(
+                    "the host is led back from deployment {deployment}, whose system is not \
+                     activated again by itself; `deploy-flake status` tells when it is there"
+                ),
+                "",
+            ),
             Self::Restarted { look } => {
                 format!("the daemon was restarted, and looks again (look {look})")
             }

@@ -20,6 +20,8 @@ mod allow;
 mod order;
 mod pause;
 mod resume;
+mod confirm;
+mod reject;
 mod ssh;
 mod follow;
 mod events;
@@ -39,6 +41,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Allow(arguments) => allow::run(&arguments),
         Command::Pause(arguments) => pause::run(&arguments),
         Command::Resume(arguments) => resume::run(&arguments),
+        Command::Confirm(arguments) => confirm::run(&arguments),
+        Command::Reject(arguments) => reject::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),

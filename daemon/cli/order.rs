@@ -16,6 +16,8 @@ use super::failure::Failure;
 use super::output::{Output, print};
 use super::ssh;
 use crate::ipc::client::{self, CallError, Done, Order};
+use crate::model::deployment::DeploymentId;
+use crate::model::pause::REASON_LIMIT;
 use crate::store::lock;
 
 /// The arguments that do not depend on what is said.
@@ -41,22 +43,53 @@ pub(super) fn run(how: &How, order: &Order, mut words: Vec<String>) -> Result<Ex
         .build()
         .context("start the runtime")?;
     let done = runtime.block_on(client::give(order)).map_err(not_given)?;
-    print(&told(order, done).render(how.output)?)?;
+    print(&told(order, &done).render(how.output)?)?;
     Ok(Exit::Success)
 }
 
 /// What is told of what the daemon did.
-fn told(order: &Order, done: Done) -> Event<'_> {
+fn told<'a>(order: &'a Order, done: &'a Done) -> Event<'a> {
+    let reason = match order {
+        Order::Pause { reason, .. } | Order::Reject { reason, .. } => reason,
+        Order::Resume | Order::Confirm { .. } => "",
+    };
     match done {
         Done::Paused { until } => Event::Paused {
-            until,
-            reason: match order {
-                Order::Pause { reason, .. } => reason,
-                Order::Resume => "",
-            },
+            until: *until,
+            reason,
         },
-        Done::Resumed { look } => Event::Resumed { look },
+        Done::Resumed { look } => Event::Resumed { look: *look },
+        Done::Confirmed(deployment) => Event::Confirmed { deployment },
+        Done::Rejected(deployment) => Event::Rejected { deployment, reason },
     }
+}
+
+/// Why, as everybody may read it later.
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    let length = text.chars().count();
+    if length > REASON_LIMIT {
+        return Err(format!(
+            "expected at most {REASON_LIMIT} characters, found {length}"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A deployment, as status and journal have it.
+pub(super) fn deployment(text: &str) -> Result<DeploymentId, String> {
+    let is_id = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match is_id {
+        true => Ok(DeploymentId(text.to_owned())),
+        false => {
+            Err("expected 16 hexadecimal digits, as `deploy-flake status` has them".to_owned())
+        }
+    }
+}
+
+/// The same for the far side.
+pub(super) fn words_of(deployment: Option<&DeploymentId>) -> Vec<String> {
+    let words = |id: &DeploymentId| vec!["--deployment".to_owned(), id.to_string()];
+    deployment.map_or_else(Vec::new, words)
 }
 
 /// A word of the user's for the far side's shell.

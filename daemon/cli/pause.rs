@@ -8,10 +8,10 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::order::{self, quoted};
+use super::order::{self, quoted, reason};
 use crate::config::duration;
 use crate::ipc::client::Order;
-use crate::model::pause::{LONGEST, REASON_LIMIT};
+use crate::model::pause::LONGEST;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -29,16 +29,6 @@ pub struct Arguments {
 fn length(text: &str) -> Result<Duration, String> {
     duration::parse(text, &(Duration::from_secs(1)..=LONGEST))
         .map_err(|_| "expected a duration from 1s to 90d, such as 30m, 2h or 7d".to_owned())
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    let length = text.chars().count();
-    if length > REASON_LIMIT {
-        return Err(format!(
-            "expected at most {REASON_LIMIT} characters, found {length}"
-        ));
-    }
-    Ok(text.to_owned())
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {

@@ -31,6 +31,17 @@ pub(super) fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
             reply,
         } => tell(reply, core.pause(by, reason, length)),
         Request::Resume { by, reply } => tell(reply, core.let_go_on(by)),
+        Request::Confirm {
+            by,
+            deployment,
+            reply,
+        } => tell(reply, core.confirm(by, deployment.as_ref())),
+        Request::Reject {
+            by,
+            deployment,
+            reason,
+            reply,
+        } => tell(reply, core.reject(by, deployment.as_ref(), reason)),
     }
 }
 

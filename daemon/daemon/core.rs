@@ -35,6 +35,7 @@ use crate::reconcile::schedule::{self, Draws};
 use crate::reconcile::state::{Context, State, Step};
 use crate::reconcile::step::step;
 use crate::reconcile::unsaved::way_back;
+use crate::reconcile::window::{self, NotNow};
 use crate::report::{milestones, story};
 use crate::store::ledger::Ledger;
 use crate::store::{record, token};
@@ -45,6 +46,11 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often in a row it may fail before a system that is being tested is led
 /// back from: a disk may be full for a moment.
 const MOST_SAVES: u32 = 3;
+
+/// Why an operator's word on a system is not taken now.
+fn not_now(why: NotNow) -> Declined {
+    Declined(why.to_string())
+}
 
 /// State, and everything that is done with it.
 pub(super) struct Core<S> {
@@ -268,6 +274,36 @@ impl<S: Stages> Core<S> {
             milestones::resumed_by(by);
         }
         Ok(self.trigger(Demand::Look))
+    }
+
+    /// An operator says that the system in its confirm window is good; returns
+    /// which deployment's it is.
+    pub(super) fn confirm(
+        &mut self,
+        by: UserId,
+        deployment: Option<&DeploymentId>,
+    ) -> Result<DeploymentId, Declined> {
+        let id = window::judged(&self.state.phase, deployment).map_err(not_now)?;
+        self.order(Event::Confirmed(id.clone()))?;
+        milestones::confirm_asked(&id, by);
+        Ok(id)
+    }
+
+    /// An operator says that it is not; returns the same.
+    pub(super) fn reject(
+        &mut self,
+        by: UserId,
+        deployment: Option<&DeploymentId>,
+        reason: String,
+    ) -> Result<DeploymentId, Declined> {
+        let id = window::judged(&self.state.phase, deployment).map_err(not_now)?;
+        let deployment = id.clone();
+        self.order(Event::Rejected {
+            deployment,
+            by,
+            reason,
+        })?;
+        Ok(id)
     }
 
     /// When a pause ends by itself, as the wall clock has it now.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use zbus::{Connection, DBusError as _, fdo};
 
 use super::NAME;
+use crate::model::deployment::DeploymentId;
 use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
 
@@ -45,10 +46,23 @@ pub enum Order {
     },
     /// To go on.
     Resume,
+    /// To wait for nothing more than the health of a system in its confirm
+    /// window.
+    Confirm {
+        /// Which deployment's; None: whichever is in its window.
+        deployment: Option<DeploymentId>,
+    },
+    /// To lead back from it.
+    Reject {
+        /// Which deployment's; None: whichever is in its window.
+        deployment: Option<DeploymentId>,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What the daemon did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// It begins nothing new.
     Paused {
@@ -60,6 +74,10 @@ pub enum Done {
         /// The number of the look that follows.
         look: u64,
     },
+    /// It waits for nothing more than the health of that deployment's system.
+    Confirmed(DeploymentId),
+    /// It leads back from that deployment's system.
+    Rejected(DeploymentId),
 }
 
 /// Why a call did not get through.
@@ -97,6 +115,8 @@ trait Control {
     fn allow(&self, commit: &str) -> zbus::Result<u64>;
     fn pause(&self, seconds: u64, reason: &str) -> zbus::Result<i64>;
     fn resume(&self) -> zbus::Result<u64>;
+    fn confirm(&self, deployment: &str) -> zbus::Result<String>;
+    fn reject(&self, deployment: &str, reason: &str) -> zbus::Result<String>;
 }
 
 /// Calls the daemon; returns the number of the look that will answer.
@@ -140,8 +160,21 @@ async fn given(order: &Order) -> Result<Done, CallError> {
             })
         }
         Order::Resume => control.resume().await.map(|look| Done::Resumed { look }),
+        Order::Confirm { deployment } => {
+            let id = control.confirm(named(deployment)).await;
+            id.map(|id| Done::Confirmed(DeploymentId(id)))
+        }
+        Order::Reject { deployment, reason } => {
+            let id = control.reject(named(deployment), reason).await;
+            id.map(|id| Done::Rejected(DeploymentId(id)))
+        }
     };
     done.map_err(refused)
+}
+
+/// As the bus has it: empty, where none is named.
+fn named(deployment: &Option<DeploymentId>) -> &str {
+    deployment.as_ref().map_or("", |id| &id.0)
 }
 
 async fn control() -> Result<ControlProxy<'static>, CallError> {

@@ -16,6 +16,7 @@ use super::caller::{self, Caller, Denied};
 use super::request::{Declined, Reply, Request};
 use super::rights;
 use super::server::{Remote, State};
+use crate::model::deployment::DeploymentId;
 use crate::model::pause::{LONGEST, REASON_LIMIT, UserId};
 use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
@@ -112,6 +113,46 @@ impl Control {
         self.ask(|reply| Request::Resume { by, reply }).await
     }
 
+    /// Ends the confirm window of this deployment, or if it is empty of
+    /// whichever is in its window, as soon as the host is seen healthy. Returns
+    /// its id.
+    async fn confirm(
+        &self,
+        deployment: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<String> {
+        let by = authorize(&header, connection).await?;
+        let deployment = deployment_id(deployment);
+        let id = self.ask(|reply| Request::Confirm {
+            by,
+            deployment,
+            reply,
+        });
+        Ok(id.await?.0)
+    }
+
+    /// Leads back from this deployment in its confirm window, or if it is empty
+    /// from whichever is in its window, for a reason. Returns its id.
+    async fn reject(
+        &self,
+        deployment: String,
+        reason: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<String> {
+        let by = authorize(&header, connection).await?;
+        let deployment = deployment_id(deployment);
+        let reason = in_one_line(&reason)?;
+        let id = self.ask(|reply| Request::Reject {
+            by,
+            deployment,
+            reason,
+            reply,
+        });
+        Ok(id.await?.0)
+    }
+
     /// The daemon's version.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {
@@ -185,6 +226,11 @@ fn length(seconds: u64) -> fdo::Result<Option<Duration>> {
         return Err(fdo::Error::InvalidArgs(expected));
     }
     Ok((seconds > 0).then_some(length))
+}
+
+/// What is compared with deployments that are known; empty: whichever it is.
+fn deployment_id(text: String) -> Option<DeploymentId> {
+    (!text.is_empty()).then_some(DeploymentId(text))
 }
 
 /// An operator's words, as everybody may see them.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::model::deployment::DeploymentId;
 use crate::model::pause::UserId;
 use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
@@ -52,6 +53,26 @@ pub enum Request {
         length: Option<Duration>,
         /// Takes when it ends by itself, if it does.
         reply: Reply<Option<Timestamp>>,
+    },
+    /// Wait for nothing more than the health of a system in its confirm window.
+    Confirm {
+        /// Who says so.
+        by: UserId,
+        /// Which deployment's; None: whichever is in its window.
+        deployment: Option<DeploymentId>,
+        /// Takes which it was.
+        reply: Reply<DeploymentId>,
+    },
+    /// Lead back from a system in its confirm window.
+    Reject {
+        /// Who says so.
+        by: UserId,
+        /// Which deployment's; None: whichever is in its window.
+        deployment: Option<DeploymentId>,
+        /// Why, in their words.
+        reason: String,
+        /// Takes which it was.
+        reply: Reply<DeploymentId>,
     },
     /// Go on.
     Resume {

@@ -89,6 +89,16 @@ pub const METHODS: &[Method] = &[
         "ends a pause, and looks at the remotes",
     ),
     ours(
+        "Confirm",
+        Right::Operate,
+        "ends the confirm window of a deployment as soon as the host is seen healthy",
+    ),
+    ours(
+        "Reject",
+        Right::Operate,
+        "leads back from a deployment in its confirm window, for a reason",
+    ),
+    ours(
         "RetryAllowing",
         Right::Administer,
         "the same, and the system may lack what is named: the daemon, an ssh server, the remote",

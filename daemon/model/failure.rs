@@ -186,6 +186,8 @@ failure_codes! {
     RemoteLost = "remote-lost", Transient;
     /// One of the operator's own probes failed after `test`.
     ProbeFailed = "probe-failed", Deterministic;
+    /// An operator rejected the system in its confirm window.
+    Rejected = "rejected", Deterministic;
     /// The new system's daemon could not take over.
     DaemonNotReplaced = "daemon-not-replaced", Deterministic;
     /// The guardian acted: nobody had confirmed the system by its deadline.

@@ -152,6 +152,15 @@ impl Confirmation {
     }
 }
 
+/// What an operator says of a system in its confirm window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It is good: nothing more has to be waited for than the host's health.
+    Confirmed,
+    /// It is not: the host is led back, and nobody has to watch it any more.
+    Rejected,
+}
+
 /// What the host was when its way back was armed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Armed {

@@ -14,7 +14,7 @@ mod required;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as latest};
 use tokio::time::{Instant, sleep};
 
 use self::required::Required;
@@ -28,7 +28,7 @@ use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
 use crate::model::policy::Health;
-use crate::model::stage::{Confirmation, UnitStep};
+use crate::model::stage::{Confirmation, UnitStep, Word};
 use crate::model::system::Toplevel;
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::store::token;
@@ -75,6 +75,8 @@ pub(crate) struct Watched<'a> {
     pub(crate) health: &'a Health,
     /// How long one probe may take.
     pub(crate) probe_deadline: Duration,
+    /// What an operator said last, of which deployment's system.
+    pub(crate) said: &'a latest::Sender<Option<(DeploymentId, Word)>>,
 }
 
 /// Watches the host until it was healthy for the whole confirm window, or is
@@ -88,7 +90,8 @@ pub(crate) async fn confirm(watched: Watched<'_>) -> Confirmation {
         verdict = judge(watched, heard) => confirmation(verdict, &watched.system.toplevel),
         never = look_again_and_again(watched, told.clone()) => match never {},
         never = probe_again_and_again(watched, told.clone()) => match never {},
-        never = poll_until_it_works(watched, told) => match never {},
+        never = poll_until_it_works(watched, told.clone()) => match never {},
+        never = hear_operators(watched, told) => match never {},
         () = watched.view.systemd.closed() => return Confirmation::Unknown(bus_lost()),
     };
     watched.steps.release(UnitStep::Probe).await;
@@ -187,6 +190,24 @@ fn cannot_poll(failure: &Failure) -> Symptom {
         failure.message
     );
     Symptom::new(code, text)
+}
+
+/// Passes on what operators say of this deployment's system.
+async fn hear_operators(watched: Watched<'_>, told: mpsc::Sender<Heard>) -> Never {
+    let mut said = watched.said.subscribe();
+    loop {
+        let word = match &*said.borrow_and_update() {
+            Some((id, word)) if id == watched.id => Some(*word),
+            Some(_) | None => None,
+        };
+        if let Some(word) = word {
+            tell(&told, Heard::Said(word)).await;
+        }
+        if said.changed().await.is_err() {
+            // Nobody can say anything any more; the machine lives longer than us.
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Takes looks at the host.

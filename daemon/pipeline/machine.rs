@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use tokio::sync::watch;
+
 use super::boot::Patience;
 use super::boot_loader::Reader;
 use super::check::{Checks, Inspecting};
@@ -29,7 +31,7 @@ use crate::model::revision::{Branch, Candidate, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
-    RollbackEnd, TestFailure, UnitStep,
+    RollbackEnd, TestFailure, UnitStep, Word,
 };
 use crate::model::system::{BootId, Configuration, Derivation, Observed, ProfileEntry, Toplevel};
 use crate::reconcile::permission::BootPermission;
@@ -57,6 +59,8 @@ pub struct Machine {
     inputs: build::Inputs,
     repository: build::Repository,
     origin: Origin,
+    /// What an operator said last, of which deployment's system.
+    said: watch::Sender<Option<(DeploymentId, Word)>>,
 }
 
 impl Machine {
@@ -90,6 +94,7 @@ impl Machine {
             flake: config.flake.clone(),
             repository: build::Repository::default(),
             origin,
+            said: watch::Sender::new(None),
         }
     }
 
@@ -323,8 +328,13 @@ impl Stages for Machine {
             baseline,
             health: &self.health,
             probe_deadline: self.deadlines.probe,
+            said: &self.said,
         })
         .await
+    }
+
+    fn say(&self, id: &DeploymentId, word: Word) {
+        self.said.send_replace(Some((id.clone(), word)));
     }
 
     async fn claim(&self, id: &DeploymentId) -> Result<Claim, Failure> {

@@ -39,7 +39,7 @@ use crate::model::revision::{Candidate, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
-    RollbackEnd, TestFailure, UnitStep,
+    RollbackEnd, TestFailure, UnitStep, Word,
 };
 use crate::model::system::{Derivation, Observed, ProfileEntry, Toplevel};
 use crate::reconcile::permission::BootPermission;
@@ -156,6 +156,10 @@ pub trait Stages: Send + Sync + 'static {
         system: &System,
         baseline: &Baseline,
     ) -> impl Future<Output = Confirmation> + Send;
+
+    /// Tells whoever watches that deployment's system what an operator says of
+    /// it. It is forgotten with the daemon: the window then begins anew.
+    fn say(&self, id: &DeploymentId, word: Word);
 
     /// Writes the verdict, unless the guardian was first.
     fn claim(&self, id: &DeploymentId) -> impl Future<Output = Result<Claim, Failure>> + Send;

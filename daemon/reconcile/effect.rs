@@ -7,7 +7,7 @@ use super::permission::BootPermission;
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::health::Baseline;
 use crate::model::revision::Candidate;
-use crate::model::stage::{Arming, CheckScope, Forgiven, Rollback, UnitStep};
+use crate::model::stage::{Arming, CheckScope, Forgiven, Rollback, UnitStep, Word};
 use crate::model::system::{Derivation, ProfileEntry, Toplevel};
 
 /// Something to be done, always for one deployment.
@@ -23,6 +23,8 @@ pub enum Effect {
     Dismiss(DeploymentId),
     /// End a step that is not wanted any more.
     Abandon(DeploymentId, UnitStep),
+    /// Tell whoever watches a tested system what an operator says of it.
+    Say(DeploymentId, Word),
     /// The work of a phase; its completion carries the same id.
     Work(DeploymentId, Work),
 }

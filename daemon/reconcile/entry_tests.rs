@@ -75,7 +75,11 @@ fn rebooted(phase: Phase) -> Step {
 fn may_reboot(step: &Step) -> Option<bool> {
     step.effects.iter().find_map(|effect| match effect {
         Effect::Work(_, Work::RollBack(rollback)) => Some(rollback.may_reboot),
-        Effect::Work(..) | Effect::Release(_) | Effect::Abandon(..) | Effect::Dismiss(_) => None,
+        Effect::Work(..)
+        | Effect::Release(_)
+        | Effect::Abandon(..)
+        | Effect::Dismiss(_)
+        | Effect::Say(..) => None,
     })
 }
 

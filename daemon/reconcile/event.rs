@@ -38,6 +38,17 @@ pub enum Event {
     Resumed,
     /// The time of a pause may have come.
     PauseEnded,
+    /// An operator says that a system in its confirm window is good.
+    Confirmed(DeploymentId),
+    /// An operator says that it is not.
+    Rejected {
+        /// Which deployment's.
+        deployment: DeploymentId,
+        /// Who says so.
+        by: UserId,
+        /// Why, in their words.
+        reason: String,
+    },
     /// An effect came to its end.
     Completed {
         /// The deployment that the effect was for.

@@ -8,6 +8,7 @@ pub mod phase;
 pub mod event;
 pub mod effect;
 pub mod state;
+pub mod window;
 pub mod permission;
 pub mod quarantine;
 pub mod select;

@@ -352,7 +352,7 @@ impl World {
         self.learn();
         for effect in next.effects {
             match effect {
-                Effect::Release(_) => {}
+                Effect::Release(_) | Effect::Say(..) => {}
                 Effect::Dismiss(id) => {
                     // Another's, which has still to act, is left alone.
                     if !self.is_anothers(&id) {

@@ -236,6 +236,10 @@ pub fn entry(code: FailureCode) -> Entry {
             "bb7ad794db083ca8b39302a1c92ff92e",
             "a probe failed after the test",
         ),
+        FailureCode::Rejected => (
+            "0a775329680743ffa3eac0e56d1c847b",
+            "an operator rejected the system",
+        ),
         FailureCode::DaemonNotReplaced => (
             "a9a8fd8d60a747d5ab0eee3f5b4d8ee0",
             "the new system's daemon could not take over",

@@ -94,6 +94,8 @@ message_ids! {
     RESUMED_BY = "4ebf7b6d05f34c99a0d9dd75f133695f";
     /// The time of a pause came.
     PAUSE_ENDED = "48771b545128488fb0afafd710827460";
+    /// An operator says that a system in its confirm window is good.
+    CONFIRM_ASKED = "e64c36f2bb3243b6952dd3a060b0afd4";
     /// Another daemon goes on with the deployment that brought it.
     DAEMON_REPLACED = "9760eb40be8e4875a94c08ac03a15204";
     /// The running system asks for another daemon than this one.

@@ -294,6 +294,13 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
             ),
             hint,
         ),
+        ConditionState::RolledBack if is(facts.failure, FailureCode::Rejected) => (
+            format!(
+                "The previous system {}; {target} was led back from: {cause}.",
+                came_back(facts.outcome)
+            ),
+            hint,
+        ),
         ConditionState::RolledBack => (
             format!(
                 "The previous system {}; {target} failed when it was activated: {cause}.",

@@ -11,9 +11,9 @@
 //! what older daemons wrote: a key that they did not write has a default.
 //!
 //! Schema 2 added the words of the way back, and `quarantine`; schema 3 the
-//! conditions `testing` and `paused`, the codes `waits-for-reboot`, `test-ended`
-//! and `remote-stale`, what the testing branch is, when a commit was new, and
-//! `pause`.
+//! conditions `testing` and `paused`, the codes `waits-for-reboot`, `test-ended`,
+//! `remote-stale` and `rejected`, what the testing branch is, when a commit was
+//! new, and `pause`.
 
 mod last;
 mod file;

@@ -8,7 +8,8 @@
 //! [`GOOD_LOOKS`] times in a row, and by two good probes in a row. Then it must
 //! *stay* so for the confirm window, counted from the first of those. A bad
 //! look ends it; of the probes, which cross a network, three in a row do. The
-//! last probe before the end must be good.
+//! last probe before the end must be good. An operator's word stands for the
+//! window, and for nothing of its health.
 //!
 //! A unit that is failed and that nothing is about to start again does not
 //! become better by waiting: seen so [`SETTLED_LOOKS`] times in a row, it is
@@ -24,6 +25,7 @@ use crate::model::failure::FailureCode;
 use crate::model::health::Baseline;
 use crate::model::policy::Health;
 use crate::model::rollback;
+use crate::model::stage::Word;
 use crate::model::system::Toplevel;
 
 mod symptom;
@@ -61,6 +63,8 @@ pub(super) enum Heard {
     Probed(Probed),
     /// This daemon asked its remote; what is wrong if it could not.
     Polled(Result<(), Symptom>),
+    /// An operator says what they think of the system.
+    Said(Word),
 }
 
 /// What a look shows.
@@ -121,6 +125,8 @@ pub(super) struct Watch<'a> {
     broken: BTreeSet<String>,
     /// What the last look showed, or why it showed nothing.
     symptoms: Vec<Symptom>,
+    /// How long it has to stay healthy.
+    window: Duration,
 }
 
 #[derive(Debug)]
@@ -164,6 +170,7 @@ impl<'a> Watch<'a> {
             restarts: BTreeMap::new(),
             broken: BTreeSet::new(),
             symptoms: vec![Symptom::new(FailureCode::UnhealthyAfterTest, nothing)],
+            window: health.confirm_window,
         }
     }
 
@@ -189,6 +196,12 @@ impl<'a> Watch<'a> {
                 self.network.end_poll(polled);
                 self.judge_network(at)
             }
+            Heard::Said(Word::Confirmed) => {
+                self.window = Duration::ZERO;
+                self.end_if_proven(at)
+            }
+            // It is led back from by now, whatever is said here.
+            Heard::Said(Word::Rejected) => Some(Verdict::GuardianActs),
         }
     }
 
@@ -272,7 +285,7 @@ impl<'a> Watch<'a> {
             // Good, but not proven in time: what is heard next may prove it.
             return None;
         };
-        let end = since + self.health.confirm_window;
+        let end = since + self.window;
         if at >= end && self.symptoms.is_empty() && self.network.is_proven(end) {
             return Some(Verdict::Healthy);
         }

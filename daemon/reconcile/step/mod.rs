@@ -11,6 +11,7 @@ mod pausing;
 mod preparing;
 mod checking;
 mod activating;
+mod judging;
 mod committing;
 mod finish;
 #[cfg(test)]
@@ -39,6 +40,12 @@ pub fn step(state: State, event: Event, context: &Context<'_>) -> Step {
         Event::Paused { by, reason, length } => pausing::paused(state, by, reason, length, context),
         Event::Resumed => pausing::resumed(state),
         Event::PauseEnded => pausing::ended(state, context),
+        Event::Confirmed(deployment) => judging::confirmed(state, &deployment),
+        Event::Rejected {
+            deployment,
+            by,
+            reason,
+        } => judging::rejected(state, &deployment, by, &reason),
         Event::Completed { deployment, report } => completed(state, &deployment, report, context),
     }
 }

@@ -299,7 +299,7 @@ fn each_unit_is_let_go_once_its_result_is_known() {
         .iter()
         .filter_map(|effect| match effect {
             Effect::Release(step) => Some(*step),
-            Effect::Abandon(..) | Effect::Dismiss(_) | Effect::Work(..) => None,
+            Effect::Abandon(..) | Effect::Dismiss(_) | Effect::Say(..) | Effect::Work(..) => None,
         })
         .collect();
     let expected: Vec<_> = UnitStep::ALL

@@ -9,11 +9,11 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::{
-    ALLOW_ASKED, CONFIGURATION_PROBLEM, DAEMON_GIVES_WAY, DAEMON_READY, DAEMON_REPLACED,
-    DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS, PAUSE_ENDED, PAUSED,
-    REMOTE_REACHABLE, REMOTE_REPLACED, REMOTES_DIVERGE, REPORTS_LOST, RESUMED, RESUMED_BY,
-    RETRY_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, TESTING_LACKS,
-    TESTING_REFUSED, failures, milliseconds,
+    ALLOW_ASKED, CONFIGURATION_PROBLEM, CONFIRM_ASKED, DAEMON_GIVES_WAY, DAEMON_READY,
+    DAEMON_REPLACED, DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS,
+    PAUSE_ENDED, PAUSED, REMOTE_REACHABLE, REMOTE_REPLACED, REMOTES_DIVERGE, REPORTS_LOST, RESUMED,
+    RESUMED_BY, RETRY_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED,
+    TESTING_LACKS, TESTING_REFUSED, failures, milliseconds,
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
@@ -154,6 +154,16 @@ pub fn pause_ended() {
     info!(
         message_id = PAUSE_ENDED,
         "the pause is over, deployments go on"
+    );
+}
+
+/// An operator says that a system in its confirm window is good.
+pub fn confirm_asked(id: &DeploymentId, user: UserId) {
+    info!(
+        message_id = CONFIRM_ASKED,
+        df_deployment = %id,
+        df_user = user.0,
+        "an operator confirms the system, nothing more than its health is waited for"
     );
 }
 

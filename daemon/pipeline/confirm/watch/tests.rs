@@ -118,6 +118,42 @@ fn a_host_that_is_healthy_all_the_time_is_confirmed_after_the_window() {
     assert_eq!(watch_seen(|_| good()), (10, Verdict::Healthy));
 }
 
+/// Hears an operator confirm in that second, before what is seen in it.
+fn confirmed_in(second: u64, seen: impl Fn(u64) -> Seen) -> (u64, Verdict) {
+    hear(&Baseline::default(), |now| {
+        let mut heard = without_probe(Heard::Seen(seen(now)));
+        if now == second {
+            heard.insert(0, Heard::Said(Word::Confirmed));
+        }
+        heard
+    })
+}
+
+#[test]
+fn an_operators_word_stands_for_the_window_and_never_for_health() {
+    assert_eq!(confirmed_in(0, |_| good()), (2, Verdict::Healthy));
+    assert_eq!(confirmed_in(5, |_| good()), (5, Verdict::Healthy));
+    let slow = |second| match second {
+        0..8 => restarting(&["slow.service"]),
+        8.. => good(),
+    };
+    assert_eq!(confirmed_in(0, slow), (10, Verdict::Healthy));
+    let (second, broken) = unhealthy(
+        confirmed_in(0, |_| failed(&["web.service"])),
+        "did not become healthy",
+    );
+    assert_eq!((second, broken), (4, units(&["web.service"])));
+}
+
+#[test]
+fn a_system_that_is_rejected_is_not_watched_any_more() {
+    let verdict = hear(&Baseline::default(), |second| match second {
+        3 => vec![Heard::Said(Word::Rejected)],
+        _ => without_probe(Heard::Seen(good())),
+    });
+    assert_eq!(verdict, (3, Verdict::GuardianActs));
+}
+
 #[test]
 fn the_window_begins_when_the_host_has_become_healthy() {
     let verdict = watch_seen(|second| match second {
