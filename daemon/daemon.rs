@@ -12,6 +12,7 @@ mod core;
 mod followed;
 mod looking;
 mod publisher;
+mod rolling_back;
 mod shutdown;
 mod standing;
 
@@ -25,10 +26,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, warn};
 
-use self::answering::answer;
+use self::answering::{answer, tell};
 use self::core::{Core, Parts};
 use self::looking::Limits;
 use self::publisher::Publisher;
+use self::rolling_back::FoundOut;
 use self::standing::{Sighting, Standing};
 use crate::config::Config;
 use crate::executor::{Completion, Executor};
@@ -96,6 +98,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     let (executor, completions) = Executor::new(Arc::clone(&stages));
     let (seen, looks) = mpsc::unbounded_channel();
     let (requests, requested) = mpsc::channel(MOST_REQUESTS);
+    let (found_out, wanted_back) = mpsc::unbounded_channel();
     let (publisher, properties) = Publisher::new(
         PathBuf::from(snapshot::FILE),
         snapshot::Daemon {
@@ -127,6 +130,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         draws: Draws::new(machine::seed(&clock::boot_id()?)),
         limits,
         seen,
+        found_out,
         publisher,
     });
     core.publish();
@@ -141,6 +145,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         completions,
         looks,
         requested,
+        wanted_back,
         ready: watch_until_ready(stages),
         terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?,
         interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?,
@@ -177,6 +182,7 @@ struct Channels {
     completions: mpsc::UnboundedReceiver<Completion>,
     looks: mpsc::UnboundedReceiver<Sighting>,
     requested: mpsc::Receiver<Request>,
+    wanted_back: mpsc::UnboundedReceiver<FoundOut>,
     ready: mpsc::Receiver<Result<(), Failure>>,
     terminate: Signal,
     interrupt: Signal,
@@ -223,6 +229,10 @@ async fn turn<S: Stages>(
             }
             () = sleep_until(pause_ends_at.unwrap_or_else(Instant::now)), if pause_ends_at.is_some() => {
                 core.end_pause();
+            }
+            Some(FoundOut { wanted, observed }) = channels.wanted_back.recv() => {
+                let answer = core.roll_back(wanted.by, wanted.deployment, observed);
+                tell(wanted.reply, answer);
             }
             Some(request) = channels.requested.recv() => answer(&mut core, request),
         }

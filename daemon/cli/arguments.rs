@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     allow, check_config, confirm, daemon, fetcher, guardian, pause, probe, reject, resume, retry,
-    status, trigger,
+    rollback, status, trigger,
 };
 
 /// Keeps a NixOS host equal to what its git remote asks for.
@@ -95,6 +95,17 @@ pub enum Command {
     /// Exit codes: 0 told; 1 an error, 3 no system is in its confirm window, 7
     /// the daemon is not running, 255 ssh failed.
     Reject(reject::Arguments),
+    /// Has the daemon go back to an earlier system and stay there (root only).
+    ///
+    /// The system is checked, tested, confirmed and made the boot entry like any
+    /// other; one that does not work is led back from. The host stays on it
+    /// until the branch is another commit than now, or until `resume`.
+    ///
+    /// Exit codes: 0 told; with --wait: the earlier system runs. 1 an error, 2
+    /// arguments not understood, 3 declined, refused, failed or rolled back, 5
+    /// reboot required, 6 gave up waiting, 7 the daemon is not running, 8 the
+    /// way back failed and the host needs a human, 255 ssh failed.
+    Rollback(rollback::Arguments),
     /// Shows what runs, what is wanted, and what is going on or why nothing is.
     ///
     /// For everybody, at once, also while the daemon is stopped or busy.
@@ -154,6 +165,7 @@ impl Command {
             | Self::Resume(_)
             | Self::Confirm(_)
             | Self::Reject(_)
+            | Self::Rollback(_)
             | Self::Status(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,
@@ -226,6 +238,12 @@ mod tests {
             ("confirm --deployment x;reboot", false),
             ("reject --reason slow --deployment 00c0ffee00c0ffee", true),
             ("reject --deployment", false),
+            ("rollback", true),
+            (
+                "rollback host1 --to 00c0ffee00c0ffee --wait --timeout 5m",
+                true,
+            ),
+            ("rollback --to /nix/store/x", false),
             ("status --output text", true),
             ("status --output xml", false),
             ("fetcher --mirror /x", true),

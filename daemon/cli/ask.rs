@@ -83,6 +83,12 @@ fn far_arguments(arguments: &How, call: &Call) -> Vec<String> {
     if let Call::Allow { commit } = call {
         words.push(commit.to_string());
     }
+    if let Call::Rollback {
+        deployment: Some(deployment),
+    } = call
+    {
+        words.extend(["--to".to_owned(), deployment.to_string()]);
+    }
     if arguments.wait {
         words.push("--wait".to_owned());
     }
@@ -99,6 +105,7 @@ fn verb(call: &Call) -> &'static str {
         Call::Trigger => "trigger",
         Call::Retry { .. } => "retry",
         Call::Allow { .. } => "allow",
+        Call::Rollback { .. } => "rollback",
     }
 }
 
@@ -126,6 +133,7 @@ fn asked(call: &Call, look: u64) -> Event<'_> {
         Call::Trigger => Event::Triggered { look },
         Call::Retry { allowed } => Event::Retried { look, allowed },
         Call::Allow { commit } => Event::Allowed { look, commit },
+        Call::Rollback { .. } => Event::GoesBack { look },
     }
 }
 
@@ -138,7 +146,7 @@ async fn wait(
     let asking = Asking::new(call.clone());
     let (instance, look) = asking.ask().await.map_err(refused)?;
     tell(asked(call, look))?;
-    let mut follower = Follower::new(instance, look);
+    let mut follower = Follower::new(instance, look).answering(call);
     let mut absence = Absence::default();
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
@@ -308,7 +316,7 @@ fn hint_denied(call: &Call) -> &'static str {
     match call {
         Call::Trigger => HINT_OPERATE,
         Call::Retry { allowed } if allowed.is_empty() => HINT_OPERATE,
-        Call::Retry { .. } | Call::Allow { .. } => {
+        Call::Retry { .. } | Call::Allow { .. } | Call::Rollback { .. } => {
             "Call it as root: it sets aside what keeps this host safe."
         }
     }

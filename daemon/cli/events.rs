@@ -47,6 +47,11 @@ pub(super) enum Event<'a> {
         /// Which commit.
         commit: &'a CommitId,
     },
+    /// The daemon goes back to an earlier system.
+    GoesBack {
+        /// The number of the look that follows.
+        look: u64,
+    },
     /// The daemon begins nothing new.
     Paused {
         /// When that ends by itself, if it does.
@@ -112,6 +117,13 @@ impl Event<'_> {
                     "the daemon may follow {commit} once, and looks at its remote (look {look})"
                 )
             }
+            Self::GoesBack { look } => wrap(
+                &format!(
+                    "the host goes back to an earlier system, and stays there until the branch is \
+                     a new commit or somebody says `deploy-flake resume` (look {look})"
+                ),
+                "",
+            ),
             Self::Paused { until, .. } => paused(*until),
             Self::Resumed { look } => {
                 format!("deployments go on: the daemon looks at its remote (look {look})")

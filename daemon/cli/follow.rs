@@ -4,8 +4,9 @@
 //! phase once, and the end. Must not: read a file or a clock, or wait.
 
 use super::exit::Exit;
+use crate::ipc::client::Call;
 use crate::model::deployment::DeploymentId;
-use crate::store::snapshot::{ConditionState, Phase, PhaseName, Snapshot};
+use crate::store::snapshot::{ConditionState, OutcomeName, Phase, PhaseName, Snapshot};
 
 /// What a snapshot means for whoever waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,16 @@ pub(super) struct Follower {
     instance: String,
     look: u64,
     told: Option<(Option<DeploymentId>, PhaseName)>,
+    waits_for: WaitsFor,
+}
+
+/// What whoever waits asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WaitsFor {
+    /// What the branch asks for.
+    Branch,
+    /// An earlier system.
+    Earlier,
 }
 
 impl Follower {
@@ -36,7 +47,17 @@ impl Follower {
             instance,
             look,
             told: None,
+            waits_for: WaitsFor::Branch,
         }
+    }
+
+    /// The same, for whoever asked for this.
+    pub(super) fn answering(self, call: &Call) -> Self {
+        let waits_for = match call {
+            Call::Rollback { .. } => WaitsFor::Earlier,
+            Call::Trigger | Call::Retry { .. } | Call::Allow { .. } => WaitsFor::Branch,
+        };
+        Self { waits_for, ..self }
     }
 
     /// Follows a look of another daemon, without telling a phase again.
@@ -62,7 +83,11 @@ impl Follower {
         // A look that is owed after a deployment may find a newer commit.
         let looks = snapshot.looks;
         let looked = looks.finished >= self.look && looks.started == looks.finished;
-        match outcome(snapshot) {
+        let exit = match self.waits_for {
+            WaitsFor::Branch => outcome(snapshot),
+            WaitsFor::Earlier => outcome(snapshot).map(|_| of_rollback(snapshot)),
+        };
+        match exit {
             Some(exit) if looked => News::Over(exit),
             Some(_) | None => News::Nothing,
         }
@@ -80,6 +105,7 @@ fn outcome(snapshot: &Snapshot) -> Option<Exit> {
         ConditionState::Failed if snapshot.needs_human() => Some(Exit::NeedsHuman),
         ConditionState::Waiting
         | ConditionState::Paused
+        | ConditionState::Holding
         | ConditionState::Drifted
         | ConditionState::Refused
         | ConditionState::Failed
@@ -88,11 +114,31 @@ fn outcome(snapshot: &Snapshot) -> Option<Exit> {
     }
 }
 
+/// What became of the way back to an earlier system, once the look is over.
+fn of_rollback(snapshot: &Snapshot) -> Exit {
+    let last = snapshot.last.as_ref();
+    match last.filter(|last| last.earlier.is_some()) {
+        None => Exit::Refused,
+        Some(last) => match last.outcome {
+            OutcomeName::Deployed | OutcomeName::Unchanged => Exit::Success,
+            OutcomeName::RebootRequired => Exit::RebootRequired,
+            OutcomeName::RollbackFailed => Exit::NeedsHuman,
+            OutcomeName::Refused
+            | OutcomeName::Failed
+            | OutcomeName::RolledBack
+            | OutcomeName::RolledBackByReboot
+            | OutcomeName::Inconclusive
+            | OutcomeName::Superseded
+            | OutcomeName::Overridden => Exit::Refused,
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::snapshot::Last;
     use crate::store::snapshot::example::full;
-    use crate::store::snapshot::{Last, OutcomeName};
 
     fn at(name: PhaseName, finished: u64, state: ConditionState) -> Snapshot {
         let mut snapshot = full();
@@ -164,6 +210,7 @@ mod tests {
             (ConditionState::Converged, Exit::Success),
             (ConditionState::Waiting, Exit::Refused),
             (ConditionState::Paused, Exit::Refused),
+            (ConditionState::Holding, Exit::Refused),
             (ConditionState::Drifted, Exit::Refused),
             (ConditionState::Refused, Exit::Refused),
             (ConditionState::Failed, Exit::Refused),
@@ -174,6 +221,31 @@ mod tests {
         ] {
             let news = follower(5).see(&at(PhaseName::Resting, 5, state));
             assert_eq!(news, News::Over(exit), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_rollback_ends_with_what_became_of_it_and_not_with_the_branch() {
+        let call = Call::Rollback { deployment: None };
+        let follower = follower(5).answering(&call);
+        let mut snapshot = at(PhaseName::Resting, 5, ConditionState::Holding);
+        let mut see = |earlier: Option<&str>, outcome| {
+            snapshot.last = snapshot.last.take().map(|last| Last {
+                earlier: earlier.map(|id| DeploymentId(id.to_owned())),
+                outcome,
+                ..last
+            });
+            follower.clone().see(&snapshot)
+        };
+        for (earlier, outcome, exit) in [
+            (Some("1"), OutcomeName::Deployed, Exit::Success),
+            (Some("1"), OutcomeName::Unchanged, Exit::Success),
+            (Some("1"), OutcomeName::RebootRequired, Exit::RebootRequired),
+            (Some("1"), OutcomeName::RolledBack, Exit::Refused),
+            (Some("1"), OutcomeName::RollbackFailed, Exit::NeedsHuman),
+            (None, OutcomeName::Deployed, Exit::Refused),
+        ] {
+            assert_eq!(see(earlier, outcome), News::Over(exit), "{outcome:?}");
         }
     }
 

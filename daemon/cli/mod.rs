@@ -22,6 +22,7 @@ mod pause;
 mod resume;
 mod confirm;
 mod reject;
+mod rollback;
 mod ssh;
 mod follow;
 mod events;
@@ -43,6 +44,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Resume(arguments) => resume::run(&arguments),
         Command::Confirm(arguments) => confirm::run(&arguments),
         Command::Reject(arguments) => reject::run(&arguments),
+        Command::Rollback(arguments) => rollback::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),

@@ -127,6 +127,7 @@ fn unknown(output: Output, life: Life) -> Result<String, Failure> {
             "reboot": null,
             "testing": null,
             "pause": null,
+            "hold": null,
         })),
     }
 }

@@ -4,6 +4,7 @@
 //! and the answer. Must not: wait for the machine; the loop does not.
 
 use super::core::Core;
+use super::rolling_back::Wanted;
 use crate::ipc::request::{Declined, Reply, Request};
 use crate::pipeline::Stages;
 use crate::reconcile::event::Demand;
@@ -30,6 +31,15 @@ pub(super) fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
             length,
             reply,
         } => tell(reply, core.pause(by, reason, length)),
+        Request::Rollback {
+            by,
+            deployment,
+            reply,
+        } => core.find_out(Wanted {
+            by,
+            deployment,
+            reply,
+        }),
         Request::Resume { by, reply } => tell(reply, core.let_go_on(by)),
         Request::Confirm {
             by,
@@ -45,7 +55,7 @@ pub(super) fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
     }
 }
 
-fn tell<T>(reply: Reply<T>, answer: Result<T, Declined>) {
+pub(super) fn tell<T>(reply: Reply<T>, answer: Result<T, Declined>) {
     // One who is gone does not need it.
     let _ = reply.send(answer);
 }

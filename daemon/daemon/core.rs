@@ -14,6 +14,7 @@ use tracing::{debug, error, warn};
 
 use super::looking::{Limits, Looking, look};
 use super::publisher::Publisher;
+use super::rolling_back::{self, FoundOut, Wanted};
 use super::shutdown::Shutdown;
 use super::standing::{IsTested, Seen, Sighting, Standing};
 use crate::executor::{Completion, Executor};
@@ -25,10 +26,9 @@ use crate::model::offer::RemoteNumber;
 use crate::model::pause::UserId;
 use crate::model::policy::{Policy, Settings};
 use crate::model::revision::CommitId;
-use crate::model::system::BootId;
+use crate::model::system::{BootId, Observed};
 use crate::pipeline::Stages;
-use crate::reconcile::choose;
-use crate::reconcile::event::{Demand, Event, Look};
+use crate::reconcile::event::{Asked, Demand, Event, Look};
 use crate::reconcile::phase::Phase;
 use crate::reconcile::recover::{World, recover};
 use crate::reconcile::schedule::{self, Draws};
@@ -36,6 +36,7 @@ use crate::reconcile::state::{Context, State, Step};
 use crate::reconcile::step::step;
 use crate::reconcile::unsaved::way_back;
 use crate::reconcile::window::{self, NotNow};
+use crate::reconcile::{choose, earlier};
 use crate::report::{milestones, story};
 use crate::store::ledger::Ledger;
 use crate::store::{record, token};
@@ -68,6 +69,8 @@ pub(super) struct Core<S> {
     /// One for each remote.
     limits: Vec<Limits>,
     seen: mpsc::UnboundedSender<Sighting>,
+    found_out: mpsc::UnboundedSender<FoundOut>,
+    is_resumed: bool,
     has_tidied: bool,
     unsaved: Option<Unsaved>,
     publisher: Publisher,
@@ -95,6 +98,7 @@ pub(super) struct Parts<S> {
     pub(super) draws: Draws,
     pub(super) limits: Vec<Limits>,
     pub(super) seen: mpsc::UnboundedSender<Sighting>,
+    pub(super) found_out: mpsc::UnboundedSender<FoundOut>,
     pub(super) publisher: Publisher,
 }
 
@@ -124,6 +128,8 @@ impl<S: Stages> Core<S> {
             draws,
             limits: parts.limits,
             seen: parts.seen,
+            found_out: parts.found_out,
+            is_resumed: false,
             has_tidied: false,
             unsaved: None,
             publisher: parts.publisher,
@@ -143,6 +149,7 @@ impl<S: Stages> Core<S> {
         });
         story::resumed(&self.state, &next.state);
         self.standing.busy = None;
+        self.is_resumed = true;
         self.commit(next);
     }
 
@@ -268,7 +275,7 @@ impl<S: Stages> Core<S> {
     /// An operator lets the host go on; returns the number of the look that
     /// follows.
     pub(super) fn let_go_on(&mut self, by: UserId) -> Result<u64, Declined> {
-        let was_held = self.state.pause.is_some();
+        let was_held = self.state.pause.is_some() || self.state.hold.is_some();
         self.order(Event::Resumed)?;
         if was_held {
             milestones::resumed_by(by);
@@ -296,6 +303,7 @@ impl<S: Stages> Core<S> {
         deployment: Option<&DeploymentId>,
         reason: String,
     ) -> Result<DeploymentId, Declined> {
+        self.has_taken_up()?;
         let id = window::judged(&self.state.phase, deployment).map_err(not_now)?;
         let deployment = id.clone();
         self.order(Event::Rejected {
@@ -304,6 +312,50 @@ impl<S: Stages> Core<S> {
             reason,
         })?;
         Ok(id)
+    }
+
+    /// Root wants an earlier system: first it is found out what the host is.
+    pub(super) fn find_out(&self, wanted: Wanted) {
+        let stages = Arc::clone(&self.stages);
+        tokio::spawn(rolling_back::find_out(
+            stages,
+            wanted,
+            self.found_out.clone(),
+        ));
+    }
+
+    /// Goes back to an earlier system; returns the number of the look that
+    /// follows.
+    pub(super) fn roll_back(
+        &mut self,
+        by: UserId,
+        deployment: Option<DeploymentId>,
+        observed: Observed,
+    ) -> Result<u64, Declined> {
+        self.has_taken_up()?;
+        let found = earlier::find(&self.state, deployment.as_ref());
+        let found = found.map_err(|why| Declined(why.to_string()))?;
+        let to = found.deployment.clone();
+        self.standing.observed = observed.clone();
+        let offers = self.standing.offers(&self.state.confirmed());
+        self.order(Event::RollbackAsked(Asked {
+            by,
+            deployment,
+            head: self.standing.head(&offers),
+            observed,
+        }))?;
+        milestones::rollback_asked(&to, by);
+        Ok(self.trigger(Demand::Look))
+    }
+
+    /// What is touched is first taken up by who goes on with it.
+    fn has_taken_up(&self) -> Result<(), Declined> {
+        if self.is_resumed {
+            return Ok(());
+        }
+        let why = "the host is not up yet, or the daemon has only just started: say it again in a \
+                   moment";
+        Err(Declined(why.to_owned()))
     }
 
     /// When a pause ends by itself, as the wall clock has it now.

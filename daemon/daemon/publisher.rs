@@ -88,6 +88,7 @@ impl Publisher {
             reboot: reboot_name(state.reboot),
             testing: testing.map(|it| words::testing(it, state, standing.branch(&offers))),
             pause: state.pause.as_ref().map(pause),
+            hold: hold(state),
         };
         if self.last.as_ref() == Some(&snapshot) {
             return;
@@ -172,6 +173,7 @@ impl Publisher {
                     }
                 ),
                 pause: state.pause.as_ref(),
+                hold: hold(state).as_ref(),
             },
         );
         let before = self.last.as_ref().map(|last| &last.condition);
@@ -288,6 +290,10 @@ fn candidate<'a>(state: &'a State, condition: &'a Condition) -> Option<&'a Candi
     if let Condition::Paused(pause) = condition {
         return pause.waiting.as_ref();
     }
+    if let Condition::Holding = condition {
+        // The branch asks for what it asked for, and is not followed.
+        return Some(&state.last.as_ref()?.deployment.candidate);
+    }
     let current = state.phase.deployment();
     let current = current.or_else(|| Some(&told(state)?.deployment));
     current.map(|current| &current.candidate)
@@ -348,6 +354,23 @@ fn held(quarantined: &Quarantined) -> snapshot::Held {
     }
 }
 
+fn hold(state: &State) -> Option<snapshot::Hold> {
+    let hold = state.hold.as_ref()?;
+    let standing = hold.standing.as_ref()?;
+    let Candidate::Earlier {
+        deployment, commit, ..
+    } = &standing.deployment.candidate
+    else {
+        return None;
+    };
+    Some(snapshot::Hold {
+        by: hold.by,
+        deployment: deployment.clone(),
+        commit: commit.clone(),
+        since: standing.finished.wall,
+    })
+}
+
 fn pause(pause: &Pause) -> snapshot::Pause {
     let waiting = pause.waiting.as_ref();
     snapshot::Pause {
@@ -397,6 +420,7 @@ fn condition_state(condition: &Condition) -> ConditionState {
         Condition::Converged => ConditionState::Converged,
         Condition::Testing => ConditionState::Testing,
         Condition::Paused(_) => ConditionState::Paused,
+        Condition::Holding => ConditionState::Holding,
         Condition::Drifted { .. } => ConditionState::Drifted,
         Condition::Refused(_) => ConditionState::Refused,
         Condition::Failed(_) => ConditionState::Failed,
@@ -423,6 +447,7 @@ fn failure_of(condition: &Condition) -> Option<&Failure> {
         | Condition::Converged
         | Condition::Testing
         | Condition::Paused(_)
+        | Condition::Holding
         | Condition::Drifted { .. } => None,
     }
 }

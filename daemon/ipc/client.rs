@@ -32,6 +32,11 @@ pub enum Call {
         /// Which.
         commit: CommitId,
     },
+    /// To go back to an earlier system.
+    Rollback {
+        /// Which deployment's; None: the one before this one.
+        deployment: Option<DeploymentId>,
+    },
 }
 
 /// What is said to the daemon that it does at once.
@@ -113,6 +118,7 @@ trait Control {
     fn retry(&self) -> zbus::Result<u64>;
     fn retry_allowing(&self, allowed: &[&str]) -> zbus::Result<u64>;
     fn allow(&self, commit: &str) -> zbus::Result<u64>;
+    fn rollback(&self, deployment: &str) -> zbus::Result<u64>;
     fn pause(&self, seconds: u64, reason: &str) -> zbus::Result<i64>;
     fn resume(&self) -> zbus::Result<u64>;
     fn confirm(&self, deployment: &str) -> zbus::Result<String>;
@@ -136,6 +142,7 @@ async fn on_bus(call: &Call) -> Result<u64, CallError> {
             control.retry_allowing(&names).await
         }
         Call::Allow { commit } => control.allow(commit.as_str()).await,
+        Call::Rollback { deployment } => control.rollback(named(deployment)).await,
     };
     number.map_err(refused)
 }

@@ -153,6 +153,25 @@ impl Control {
         Ok(id.await?.0)
     }
 
+    /// Goes back to the system of this deployment, or if it is empty of the one
+    /// before, and stays there until the branch is a new commit, or `Resume`.
+    /// Returns the number of the look that answers.
+    async fn rollback(
+        &self,
+        deployment: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        let by = authorize(&header, connection).await?;
+        let deployment = deployment_id(deployment);
+        self.ask(|reply| Request::Rollback {
+            by,
+            deployment,
+            reply,
+        })
+        .await
+    }
+
     /// The daemon's version.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {

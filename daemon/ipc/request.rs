@@ -74,6 +74,15 @@ pub enum Request {
         /// Takes which it was.
         reply: Reply<DeploymentId>,
     },
+    /// Go back to an earlier system, and stay there.
+    Rollback {
+        /// Who says so.
+        by: UserId,
+        /// Which deployment's; None: the one before this one.
+        deployment: Option<DeploymentId>,
+        /// Takes the number of the look that will answer.
+        reply: Reply<u64>,
+    },
     /// Go on.
     Resume {
         /// Who says so.

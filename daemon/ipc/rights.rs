@@ -86,7 +86,7 @@ pub const METHODS: &[Method] = &[
     ours(
         "Resume",
         Right::Operate,
-        "ends a pause, and looks at the remotes",
+        "ends a pause, or what `Rollback` led to, and looks at the remotes",
     ),
     ours(
         "Confirm",
@@ -107,6 +107,11 @@ pub const METHODS: &[Method] = &[
         "Allow",
         Right::Administer,
         "lets a commit be followed once, though it is refused",
+    ),
+    ours(
+        "Rollback",
+        Right::Administer,
+        "goes back to the system of an earlier deployment, and stays there",
     ),
     of_bus(PROPERTIES, "Get", Right::Look, "reads a property"),
     of_bus(PROPERTIES, "GetAll", Right::Look, "reads all of them"),

@@ -41,6 +41,10 @@ pub enum Cause {
     Mode,
     /// The testing branch is gone, merged, or may not be followed any more.
     TestingLeft,
+    /// Root said `rollback`.
+    Rollback,
+    /// An operator said `resume` after a `rollback`.
+    Resumed,
 }
 
 impl Cause {
@@ -53,6 +57,8 @@ impl Cause {
             Self::Operator => "operator",
             Self::Mode => "mode",
             Self::TestingLeft => "testing branch left",
+            Self::Rollback => "rollback",
+            Self::Resumed => "resumed",
         }
     }
 }
@@ -94,7 +100,7 @@ impl Deployment {
     /// What it makes of the host.
     pub fn aim(&self) -> Mode {
         match self.candidate {
-            Candidate::Commit(_) => self.mode,
+            Candidate::Commit(_) | Candidate::Earlier { .. } => self.mode,
             Candidate::Testing { .. } => Mode::Test,
         }
     }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::deployment::{DeploymentId, System};
+
 /// A git object id of a commit: 40 lower-case hexadecimal digits (SHA-1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -194,20 +196,31 @@ pub enum Candidate {
         /// The commit.
         commit: CommitId,
     },
+    /// The system of an earlier deployment, which root goes back to.
+    Earlier {
+        /// Which deployment's.
+        deployment: DeploymentId,
+        /// Its commit.
+        commit: CommitId,
+        /// Its system, as it was built then.
+        system: System,
+    },
 }
 
 impl Candidate {
     /// The commit that the candidate is.
     pub fn commit(&self) -> &CommitId {
         match self {
-            Self::Commit(commit) | Self::Testing { commit, .. } => commit,
+            Self::Commit(commit) | Self::Testing { commit, .. } | Self::Earlier { commit, .. } => {
+                commit
+            }
         }
     }
 
     /// The testing branch that it is of, if it is of one.
     pub fn testing(&self) -> Option<&Branch> {
         match self {
-            Self::Commit(_) => None,
+            Self::Commit(_) | Self::Earlier { .. } => None,
             Self::Testing { branch, .. } => Some(branch),
         }
     }

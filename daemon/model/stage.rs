@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::failure::Failure;
 use super::health::{Baseline, Reachability};
-use super::policy::Guard;
+use super::policy::{Guard, OnUnhealthy};
 use super::revision::Candidate;
 use super::rollback::Verdict;
 use super::system::{Observed, Toplevel};
@@ -186,6 +186,8 @@ pub struct Forgiven {
     pub broken: BTreeSet<String>,
     /// What the new system may lack, said for this commit.
     pub lacking: BTreeSet<Guard>,
+    /// What becomes of a host that is not healthy, where policy refuses it.
+    pub unhealthy: OnUnhealthy,
 }
 
 /// What the way back is armed with.

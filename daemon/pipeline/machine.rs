@@ -26,7 +26,7 @@ use crate::model::failure::{Failure, FailureCode};
 use crate::model::flake::Flake;
 use crate::model::health::{Baseline, Reachability};
 use crate::model::offer::{Offer, RemoteNumber};
-use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback};
+use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback, OnUnhealthy};
 use crate::model::revision::{Branch, Candidate, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
@@ -244,9 +244,13 @@ impl Stages for Machine {
         system: &System,
         forgiven: &Forgiven,
     ) -> Result<Inspection, Failure> {
+        let mut health = self.health.clone();
+        if forgiven.unhealthy == OnUnhealthy::ProceedIfNotWorse {
+            health.on_unhealthy = forgiven.unhealthy;
+        }
         let inspecting = Inspecting {
             forgiven,
-            health: &self.health,
+            health: &health,
             guards: &self.guards,
             remotes: &self.addresses,
             boot_loader: self.boot_loader,

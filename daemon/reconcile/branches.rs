@@ -10,6 +10,7 @@
 //! else ends a test, the host is its own branch's until the testing branch moves.
 
 use super::event::{Demand, Look};
+use super::holding;
 use super::select::{self, Decision, same_candidate};
 use super::state::{Context, State, Tested};
 use crate::model::deployment::{Cause, Deployment, Finished, Outcome};
@@ -19,6 +20,9 @@ use crate::model::testing::{Testing, TestingHead};
 
 /// Decides what a look at rest asks for.
 pub(super) fn decide(state: &State, look: &Look, context: &Context<'_>) -> Decision {
+    if let Some(hold) = &state.hold {
+        return holding::decide(state, hold, look, context);
+    }
     if let Some(standing) = &state.tested.standing {
         return on_testing(state, standing, look, context);
     }
@@ -46,12 +50,14 @@ pub(super) fn is_held(state: &State) -> bool {
     )
 }
 
-/// The deployment that the host is what it is for: what is tested, or what
-/// became of its own branch.
+/// The deployment that the host is what it is for: what root went back to, what
+/// is tested, or what became of its own branch.
 pub fn told(state: &State) -> Option<&Finished> {
     let tested = &state.tested;
     let held = tested.tried.as_ref().filter(|_| is_held(state));
-    tested.standing.as_ref().or(held).or(state.last.as_ref())
+    let earlier = holding::told(state);
+    let tested = tested.standing.as_ref().or(held);
+    earlier.or(tested).or(state.last.as_ref())
 }
 
 /// Whether the host's own branch is another commit than the one that was
@@ -109,10 +115,10 @@ fn on_testing(state: &State, standing: &Finished, look: &Look, context: &Context
     let branch = standing.deployment.candidate.testing();
     let followed = look.testing.as_ref();
     let Some(testing) = followed.filter(|it| Some(&it.branch) == branch) else {
-        return leave(state, look, context);
+        return leave(state, look, context, Cause::TestingLeft);
     };
     match &testing.head {
-        head if is_over(head) => leave(state, look, context),
+        head if is_over(head) => leave(state, look, context, Cause::TestingLeft),
         TestingHead::At(commit) if commit != commit_of(standing) => {
             let decision = match wanted(look) {
                 Some(candidate) => test(state, candidate, look, context),
@@ -150,8 +156,8 @@ fn own(commit: &CommitId, cause: Cause) -> Decision {
 
 /// Goes back to the host's own branch: to its head, or where that has failed,
 /// to what was confirmed last.
-fn leave(state: &State, look: &Look, context: &Context<'_>) -> Decision {
-    let to = |commit: &CommitId| own(commit, Cause::TestingLeft);
+pub(super) fn leave(state: &State, look: &Look, context: &Context<'_>, cause: Cause) -> Decision {
+    let to = |commit: &CommitId| own(commit, cause);
     let stuck = state.tested.stuck.as_ref();
     let Some(last) = &state.last else {
         return look.head.as_ref().map_or(Decision::Rest, to);
@@ -242,6 +248,8 @@ pub(super) fn succession(state: &State, current: &Deployment, look: &Look) -> Su
             }
             of_testing(branch, current, look, may_give_way)
         }
+        // It is what root wants now.
+        Candidate::Earlier { .. } => Succession::GoOn,
     }
 }
 
@@ -266,7 +274,8 @@ fn of_testing(
 /// Whether it goes back to what was confirmed because the head has failed.
 fn is_way_back(state: &State, current: &Deployment, head: &CommitId) -> bool {
     let last = state.last.as_ref().map(commit_of);
-    current.cause == Cause::TestingLeft && last == Some(head)
+    let is_back = matches!(current.cause, Cause::TestingLeft | Cause::Resumed);
+    is_back && last == Some(head)
 }
 
 #[cfg(test)]

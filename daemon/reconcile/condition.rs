@@ -5,7 +5,7 @@
 
 use super::phase::Phase;
 use super::state::State;
-use super::{branches, select};
+use super::{branches, holding, select};
 use crate::model::deployment::{Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass};
 use crate::model::pause::Pause;
@@ -26,6 +26,8 @@ pub enum Condition {
     Testing,
     /// An operator wants nothing begun, and something waits for that.
     Paused(Pause),
+    /// The host is what root went back to.
+    Holding,
     /// They were, and something else was put in their place.
     Drifted {
         /// What should be.
@@ -60,6 +62,7 @@ impl Condition {
             Self::Converged => "converged",
             Self::Testing => "testing",
             Self::Paused(_) => "paused",
+            Self::Holding => "holding",
             Self::Drifted { .. } => "drifted",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
@@ -136,6 +139,7 @@ fn at_rest(state: &State, observed: &Observed) -> Option<Condition> {
             Some(wanted) => Condition::Drifted {
                 wanted: wanted.clone(),
             },
+            None if holding::is_held(state, last) => Condition::Holding,
             None => Condition::Converged,
         },
         Outcome::RebootRequired {

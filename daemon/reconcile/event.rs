@@ -38,6 +38,8 @@ pub enum Event {
     Resumed,
     /// The time of a pause may have come.
     PauseEnded,
+    /// Root wants an earlier system back.
+    RollbackAsked(Asked),
     /// An operator says that a system in its confirm window is good.
     Confirmed(DeploymentId),
     /// An operator says that it is not.
@@ -56,6 +58,19 @@ pub enum Event {
         /// How it ended.
         report: Report,
     },
+}
+
+/// What root wants back, and how host and branch are now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Who says so.
+    pub by: UserId,
+    /// The system of which deployment; None: the one before this one.
+    pub deployment: Option<DeploymentId>,
+    /// The commit that the branch is, if anybody knows.
+    pub head: Option<CommitId>,
+    /// What the host is.
+    pub observed: Observed,
 }
 
 /// What a look saw.

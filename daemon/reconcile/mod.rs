@@ -13,6 +13,8 @@ pub mod permission;
 pub mod quarantine;
 pub mod select;
 pub mod branches;
+pub mod earlier;
+pub mod holding;
 pub mod step;
 pub mod recover;
 pub mod unsaved;

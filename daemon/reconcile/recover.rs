@@ -12,9 +12,9 @@ use super::effect::Effect;
 use super::permission::BootPermission;
 use super::phase::{Activation, AfterDisarm, AfterRestore, Phase, Reboot};
 use super::quarantine::Quarantined;
-use super::select;
 use super::state::{Context, State, Step};
 use super::step::{end, finish, guardian_fired};
+use super::{holding, select};
 use crate::model::deployment::{Deployment, Finished, Outcome, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
@@ -69,6 +69,7 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
         end_test(last, world, context);
     }
     leave_testing(&mut state, context);
+    holding::end_with_boot(&mut state, context);
     if let Phase::RollingBack { reboot, .. } = state.phase
         && reboot == Reboot::LeadsAstray
     {
@@ -139,10 +140,11 @@ fn remember(state: &mut State, world: &World) {
     let Some(record) = &world.record else { return };
     adopt(state, record, &world.observed);
     let last = state.last.as_ref().map(|last| &last.deployment);
+    let reverted = state.reverted.as_ref().map(|it| &it.deployment);
     // A deployment that began later was begun by a daemon that had read it, and
     // a ledger that was written later has learnt better, too: what is not in
     // quarantine then, was lifted from it.
-    let is_known = [state.phase.deployment(), last]
+    let is_known = [state.phase.deployment(), last, reverted]
         .into_iter()
         .flatten()
         .any(|known| known.id == record.deployment || known.started.wall > record.at);

@@ -8,13 +8,15 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::earlier::Proven;
 use super::effect::{Effect, Work};
+use super::holding::Hold;
 use super::phase::{Phase, Reboot};
 use super::quarantine::Quarantine;
 use crate::model::deployment::{Deployment, DeploymentId, Finished, Outcome, Resolved};
 use crate::model::failure::FailureCode;
 use crate::model::pause::Pause;
-use crate::model::policy::{Policy, Settings};
+use crate::model::policy::{OnUnhealthy, Policy, Settings};
 use crate::model::revision::{Candidate, CommitId, Confirmed};
 use crate::model::stage::{Arming, Forgiven, Rollback};
 use crate::model::system::{BootId, Observed};
@@ -53,6 +55,15 @@ pub struct State {
     /// Why nothing new is begun, if an operator wants it so.
     #[serde(default)]
     pub pause: Option<Pause>,
+    /// What was confirmed here, and can be gone back to.
+    #[serde(default)]
+    pub proven: Proven,
+    /// What root went back to, and is not to be left by itself.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    /// How root's rollback ended, where no deployment has ended since.
+    #[serde(default)]
+    pub reverted: Option<Finished>,
     /// What the host's own branch was when somebody could last say.
     #[serde(default)]
     pub newest: Option<Newest>,
@@ -145,7 +156,7 @@ impl State {
     pub fn latest(&self) -> Option<&Finished> {
         let tested = self.tested.tried.as_ref();
         let tested = tested.filter(|_| self.tested.is_latest);
-        tested.or(self.last.as_ref())
+        self.reverted.as_ref().or(tested).or(self.last.as_ref())
     }
 
     /// The last deployment of that candidate's branch, and when it is tried again.
@@ -153,6 +164,8 @@ impl State {
         match candidate {
             Candidate::Commit(_) => (self.last.as_ref(), self.retry.as_ref()),
             Candidate::Testing { .. } => (self.tested.tried.as_ref(), self.tested.retry.as_ref()),
+            // It is one try.
+            Candidate::Earlier { .. } => (self.reverted.as_ref(), None),
         }
     }
 
@@ -243,6 +256,11 @@ impl State {
         Forgiven {
             broken: self.known_broken.clone(),
             lacking: deployment.allowed.clone(),
+            // Who goes back, does so because something is not well.
+            unhealthy: match deployment.candidate {
+                Candidate::Earlier { .. } => OnUnhealthy::ProceedIfNotWorse,
+                Candidate::Commit(_) | Candidate::Testing { .. } => OnUnhealthy::Refuse,
+            },
         }
     }
 }

@@ -94,6 +94,8 @@ message_ids! {
     RESUMED_BY = "4ebf7b6d05f34c99a0d9dd75f133695f";
     /// The time of a pause came.
     PAUSE_ENDED = "48771b545128488fb0afafd710827460";
+    /// Root wants an earlier system back.
+    ROLLBACK_ASKED = "75538e0ae9be40589ea980856f71a0ad";
     /// An operator says that a system in its confirm window is good.
     CONFIRM_ASKED = "e64c36f2bb3243b6952dd3a060b0afd4";
     /// Another daemon goes on with the deployment that brought it.

@@ -20,7 +20,8 @@ use crate::reconcile::state::State;
 /// Tells what a decision changed. `took`: how long the phase before lasted.
 pub fn tell(branch: &Branch, before: &State, after: &State, took: Duration) {
     let tested = (&before.tested.tried, &after.tested.tried);
-    for (before, after) in [(&before.last, &after.last), tested] {
+    let reverted = (&before.reverted, &after.reverted);
+    for (before, after) in [(&before.last, &after.last), tested, reverted] {
         if let Some(finished) = after
             && before != after
         {
@@ -56,8 +57,13 @@ fn began(branch: &Branch, deployment: &Deployment) {
             let branch = deployment.candidate.testing().unwrap_or(branch);
             milestones::new_commit(&deployment.id, branch, commit);
         }
-        Cause::Drift | Cause::Operator | Cause::Mode | Cause::TestingLeft => {
-            milestones::deployment_started(&deployment.id, commit, deployment.cause)
+        Cause::Drift
+        | Cause::Operator
+        | Cause::Mode
+        | Cause::TestingLeft
+        | Cause::Rollback
+        | Cause::Resumed => {
+            milestones::deployment_started(&deployment.id, commit, deployment.cause);
         }
         Cause::Retry => debug!(df_deployment = %deployment.id, "a deployment is tried again"),
     }
@@ -238,7 +244,7 @@ impl Drift {
                     News::Drifted
                 }
             }
-            Condition::Converged | Condition::Testing => {
+            Condition::Converged | Condition::Testing | Condition::Holding => {
                 self.is_told = false;
                 if was_told {
                     News::Corrected

@@ -15,7 +15,7 @@ use crate::model::pause::Pause;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::store::snapshot::{
-    ConditionState, OutcomeName, PhaseName, PlaceName, RebootName, Remote, Snapshot,
+    ConditionState, Hold, OutcomeName, PhaseName, PlaceName, RebootName, Remote, Snapshot,
 };
 
 /// What is being done, to follow "the daemon is".
@@ -50,6 +50,7 @@ pub fn condition(state: ConditionState) -> &'static str {
         ConditionState::Converged => "converged",
         ConditionState::Testing => "testing",
         ConditionState::Paused => "paused",
+        ConditionState::Holding => "holding",
         ConditionState::Deploying => "deploying",
         ConditionState::Waiting => "waiting",
         ConditionState::Drifted => "drifted",
@@ -173,6 +174,7 @@ pub fn status_line(snapshot: &Snapshot) -> String {
             | ConditionState::Converged
             | ConditionState::Testing
             | ConditionState::Paused
+            | ConditionState::Holding
             | ConditionState::Deploying
             | ConditionState::Drifted
             | ConditionState::Refused
@@ -207,6 +209,8 @@ pub struct Facts<'a> {
     pub entry_written: bool,
     /// Why nothing is begun, if an operator wants it so.
     pub pause: Option<&'a Pause>,
+    /// What root went back to, if the host is held there.
+    pub hold: Option<&'a Hold>,
 }
 
 /// Why the condition is what it is, and what to do.
@@ -238,6 +242,7 @@ pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText
         ConditionState::Converged => (format!("The host is what {target} asks for."), None),
         ConditionState::Testing => testing::condition(&target, facts.own, facts.lacks),
         ConditionState::Paused => pausing::condition(&target, facts.pause),
+        ConditionState::Holding => pausing::held(&target, facts.hold),
         ConditionState::Deploying => (format!("The host is being brought to {target}."), None),
         ConditionState::Waiting => (format!("Nothing is started: {cause}."), hint),
         ConditionState::Drifted => (
@@ -418,6 +423,7 @@ mod tests {
             outcome: None,
             entry_written: false,
             pause: None,
+            hold: None,
         };
         let text = condition_text(ConditionState::Refused, &facts);
         assert_eq!(
@@ -462,6 +468,7 @@ mod tests {
                 outcome: Some(outcome),
                 entry_written: false,
                 pause: None,
+                hold: None,
             };
             let text = condition_text(state, &facts);
             assert_eq!(text.remedy.as_deref(), Some("Mend it."));

@@ -11,9 +11,9 @@
 //! what older daemons wrote: a key that they did not write has a default.
 //!
 //! Schema 2 added the words of the way back, and `quarantine`; schema 3 the
-//! conditions `testing` and `paused`, the codes `waits-for-reboot`, `test-ended`,
-//! `remote-stale` and `rejected`, what the testing branch is, when a commit was
-//! new, and `pause`.
+//! conditions `testing`, `paused` and `holding`, the codes `waits-for-reboot`,
+//! `test-ended`, `remote-stale` and `rejected`, what the testing branch is, when a
+//! commit was new, `pause` and `hold`.
 
 mod last;
 mod file;
@@ -84,6 +84,22 @@ pub struct Snapshot {
     /// 2.
     #[serde(default)]
     pub pause: Option<Pause>,
+    /// What root went back to, and is not left by itself. Unknown to schema 2.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+}
+
+/// The host is held at an earlier system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Who went back, by the number of the user.
+    pub by: UserId,
+    /// The deployment that had brought that system.
+    pub deployment: DeploymentId,
+    /// Its commit.
+    pub commit: CommitId,
+    /// Since when the host is held there.
+    pub since: Timestamp,
 }
 
 /// An operator wants nothing new begun.
@@ -411,6 +427,8 @@ pub enum ConditionState {
     Testing,
     /// An operator wants nothing begun, and something waits for that.
     Paused,
+    /// The host is what root went back to.
+    Holding,
     /// A deployment is going on.
     Deploying,
     /// The host is busy; nothing is started.

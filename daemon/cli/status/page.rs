@@ -47,6 +47,7 @@ pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String 
     remotes(&mut page, snapshot, now);
     newest(&mut page, snapshot, now);
     testing(&mut page, snapshot);
+    hold(&mut page, snapshot, now);
     pause(&mut page, snapshot, now);
     doing(&mut page, snapshot, now);
     last(&mut page, snapshot, now);
@@ -270,6 +271,15 @@ fn testing(page: &mut Page, snapshot: &Snapshot) {
             }
         }
     }
+}
+
+/// What root went back to.
+fn hold(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+    let Some(hold) = &snapshot.hold else { return };
+    let (commit, by) = (hold.commit.short(), hold.by);
+    let since = relative(hold.since, now);
+    let text = format!("by {by} to {commit}, {since}; held until a new commit or `resume`");
+    page.fact("went back", &text);
 }
 
 /// That nothing new is begun, and by whose word.

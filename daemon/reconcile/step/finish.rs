@@ -5,6 +5,7 @@
 
 use super::super::backoff;
 use super::super::effect::Effect;
+use super::super::holding;
 use super::super::phase::Phase;
 use super::super::state::{Context, Retry, State, Step};
 use crate::model::deployment::{Cause, Deployment, Finished, Outcome};
@@ -42,6 +43,7 @@ pub(in super::super) fn finish(
     match finished.deployment.candidate {
         Candidate::Commit(_) => end_of_branch(&mut state, finished, retry),
         Candidate::Testing { .. } => end_of_test(&mut state, finished, retry),
+        Candidate::Earlier { .. } => end_of_rollback(&mut state, finished),
     }
     state.phase = Phase::Resting;
     Step {
@@ -56,6 +58,7 @@ fn end_of_branch(state: &mut State, finished: Finished, retry: Option<Retry>) {
     let commit = finished.deployment.candidate.commit();
     if matches!(finished.outcome, Outcome::Deployed | Outcome::Unchanged) {
         state.floor = Some(commit.clone());
+        state.proven.add(&finished, state.resolved.as_ref());
     }
     // It was for one deployment, whatever became of that.
     if state.allowed.as_ref() == Some(commit) {
@@ -70,7 +73,30 @@ fn end_of_branch(state: &mut State, finished: Finished, retry: Option<Retry>) {
     }
     state.retry = retry;
     state.last = Some(finished);
+    state.reverted = None;
     state.tested.is_latest = false;
+}
+
+/// Of root's way back, or of a correction to where it led. The floor stays: what
+/// is older than it is no more followed than before.
+fn end_of_rollback(state: &mut State, finished: Finished) {
+    state.reverted = Some(finished.clone());
+    let Some(hold) = &mut state.hold else { return };
+    if holding::is_there(&finished.outcome) {
+        (state.tested.standing, state.tested.stuck) = (None, None);
+        hold.standing = Some(finished);
+        return;
+    }
+    let candidate = &finished.deployment.candidate;
+    match &hold.standing {
+        // It was there, and could not be brought there again.
+        Some(standing) if standing.deployment.candidate == *candidate => {
+            hold.standing = Some(finished);
+        }
+        // The host is held where it was held before.
+        Some(_) => {}
+        None => state.hold = None,
+    }
 }
 
 /// Of the testing branch.
@@ -84,6 +110,7 @@ fn end_of_test(state: &mut State, finished: Finished, retry: Option<Retry>) {
     }
     state.tested.tried = Some(finished);
     state.tested.is_latest = true;
+    state.reverted = None;
 }
 
 /// Whether the host is not what was tested before: it is something else for

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::super::holding::Until;
 use super::super::select::Decision;
 use super::super::state::{Context, State, Step};
 use super::stale;
@@ -32,9 +33,13 @@ pub(super) fn paused(
     quietly(state)
 }
 
-/// Ends a pause; the next look begins what has waited.
+/// Ends a pause, or what root went back to; the next look begins what has
+/// waited.
 pub(super) fn resumed(mut state: State) -> Step {
     state.pause = None;
+    if let Some(hold) = &mut state.hold {
+        hold.until = Until::Resumed;
+    }
     quietly(state)
 }
 

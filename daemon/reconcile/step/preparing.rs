@@ -131,7 +131,7 @@ pub(super) fn rooting(
 /// Why a toplevel that failed before is not activated, unless an operator says
 /// so.
 fn quarantined(state: &State, deployment: &Deployment, system: &System) -> Option<Failure> {
-    if deployment.cause == Cause::Operator {
+    if matches!(deployment.cause, Cause::Operator | Cause::Rollback) {
         return None;
     }
     let held = state

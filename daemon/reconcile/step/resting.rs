@@ -49,18 +49,7 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
             stale: false,
         },
         Decision::Arrived => {
-            if let Some(last) = &mut state.last {
-                last.outcome = Outcome::Deployed;
-                last.finished = context.now;
-                // In this boot: a test ends with the boot that it was made in.
-                last.deployment.boot_id = context.boot_id.clone();
-                state.floor = Some(last.deployment.candidate.commit().clone());
-                if let Some(toplevel) = &last.toplevel {
-                    state.quarantine.lift(toplevel);
-                }
-            }
-            state.retry = None;
-            state.known_broken.clear();
+            arrive(&mut state, context);
             Step {
                 state,
                 effects: Vec::new(),
@@ -74,9 +63,36 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
                 deployment.cause = Cause::Operator;
                 deployment.allowed.clone_from(allowed);
             }
+            if !matches!(deployment.candidate, Candidate::Earlier { .. }) {
+                state.hold = None;
+            }
             let phase = first_phase(&state, deployment);
             enter(state, phase, None)
         }
+    }
+}
+
+/// The host is what it was to become, without us.
+fn arrive(state: &mut State, context: &Context<'_>) {
+    let held = state.hold.as_mut().and_then(|hold| hold.standing.as_mut());
+    let is_held = held.is_some();
+    if let Some(arrived) = held.or(state.last.as_mut()) {
+        arrived.outcome = Outcome::Deployed;
+        arrived.finished = context.now;
+        // In this boot: a test ends with the boot that it was made in.
+        arrived.deployment.boot_id = context.boot_id.clone();
+        if let Some(toplevel) = &arrived.toplevel {
+            state.quarantine.lift(toplevel);
+        }
+    }
+    state.known_broken.clear();
+    if is_held {
+        return;
+    }
+    state.retry = None;
+    if let Some(last) = &state.last {
+        state.floor = Some(last.deployment.candidate.commit().clone());
+        state.proven.add(last, state.resolved.as_ref());
     }
 }
 
@@ -101,7 +117,7 @@ fn take_over(
 }
 
 /// Gives up a deployment that has touched nothing.
-fn give_up(mut state: State, context: &Context<'_>) -> Step {
+pub(super) fn give_up(mut state: State, context: &Context<'_>) -> Step {
     let unit = state.phase.unit_step();
     let phase = std::mem::take(&mut state.phase);
     let Some(old) = phase.deployment().cloned() else {
@@ -111,7 +127,7 @@ fn give_up(mut state: State, context: &Context<'_>) -> Step {
     finish(state, old, None, Outcome::Superseded, abandon, context)
 }
 
-fn deployment(
+pub(super) fn deployment(
     candidate: Candidate,
     cause: Cause,
     observed: &Observed,
@@ -145,8 +161,13 @@ fn interruptions(state: &State, next: &Deployment) -> u32 {
     before.map_or(0, |last| last.deployment.interruptions + 1)
 }
 
-/// A candidate that was evaluated before is not evaluated again.
-fn first_phase(state: &State, deployment: Deployment) -> Phase {
+/// A candidate that was evaluated before is not evaluated again, nor one that
+/// was confirmed before built.
+pub(super) fn first_phase(state: &State, deployment: Deployment) -> Phase {
+    if let Candidate::Earlier { system, .. } = &deployment.candidate {
+        let system = system.clone();
+        return Phase::Rooting { deployment, system };
+    }
     match &state.resolved {
         Some(resolved) if is_of(resolved, &deployment) => Phase::Building {
             derivation: resolved.derivation.clone(),

@@ -12,8 +12,8 @@ use super::{
     ALLOW_ASKED, CONFIGURATION_PROBLEM, CONFIRM_ASKED, DAEMON_GIVES_WAY, DAEMON_READY,
     DAEMON_REPLACED, DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS,
     PAUSE_ENDED, PAUSED, REMOTE_REACHABLE, REMOTE_REPLACED, REMOTES_DIVERGE, REPORTS_LOST, RESUMED,
-    RESUMED_BY, RETRY_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED,
-    TESTING_LACKS, TESTING_REFUSED, failures, milliseconds,
+    RESUMED_BY, RETRY_ASKED, ROLLBACK_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED,
+    SHUTDOWN_NOT_INHIBITED, TESTING_LACKS, TESTING_REFUSED, failures, milliseconds,
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
@@ -154,6 +154,16 @@ pub fn pause_ended() {
     info!(
         message_id = PAUSE_ENDED,
         "the pause is over, deployments go on"
+    );
+}
+
+/// Root wants an earlier system back.
+pub fn rollback_asked(to: &DeploymentId, user: UserId) {
+    warn!(
+        message_id = ROLLBACK_ASKED,
+        df_earlier = %to,
+        df_user = user.0,
+        "an operator takes the host back to an earlier system, where it stays"
     );
 }
 

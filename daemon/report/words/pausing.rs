@@ -1,4 +1,4 @@
-//! The words for a pause.
+//! The words for a pause, and for a host that is held at an earlier system.
 //!
 //! In: what an operator said. Out: sentences. Must not: depend on the time or on
 //! where they are shown.
@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::model::pause::{Pause, REASON_LIMIT};
 use crate::model::text::one_line;
+use crate::store::snapshot::Hold;
 
 /// When a pause ends, to follow "nothing new is begun".
 pub fn until(until: Option<Timestamp>) -> String {
@@ -32,6 +33,22 @@ pub(super) fn condition(target: &str, pause: Option<&Pause>) -> (String, Option<
         until(pause.until),
     );
     (sentence(&why), Some(remedy.to_owned()))
+}
+
+/// A host that root took back: why, and what to do.
+pub(super) fn held(target: &str, hold: Option<&Hold>) -> (String, Option<String>) {
+    let remedy = "Push a commit that mends what was gone back from; `deploy-flake resume` has the \
+                  branch followed as it is.";
+    let at = match hold {
+        Some(hold) => format!(
+            "commit {}, to which {} went back",
+            hold.commit.short(),
+            hold.by
+        ),
+        None => "an earlier commit".to_owned(),
+    };
+    let why = format!("The host holds the system of {at}; {target} is not followed.");
+    (why, Some(remedy.to_owned()))
 }
 
 /// With a capital at its beginning and a period at its end.

@@ -244,12 +244,12 @@ fn a_ledger_of_version_1_is_read_with_what_it_knew() {
     }
 }
 
-/// Earlier daemons of this version know no pause.
+/// Earlier daemons of this version know neither a pause nor a rollback.
 #[test]
 fn what_is_new_within_a_version_has_a_default() {
     let mut json = serde_json::to_value(state(3)).expect("a state serialises");
     let keys = json.as_object_mut().expect("it is an object");
-    for key in ["pause"] {
+    for key in ["pause", "proven", "hold", "reverted"] {
         assert!(keys.remove(key).is_some(), "{key}");
     }
     let content = json.to_string();

@@ -55,6 +55,16 @@ pub(crate) fn pause() -> Pause {
     }
 }
 
+/// A host that root took back.
+pub(crate) fn hold() -> Hold {
+    Hold {
+        by: UserId(0),
+        deployment: DeploymentId("00c0ffee00c0ffee".to_owned()),
+        commit: commit(),
+        since: noon(),
+    }
+}
+
 /// The snapshot.
 pub(crate) fn full() -> Snapshot {
     let id = DeploymentId("00c0ffee00c0ffee".to_owned());
@@ -106,6 +116,7 @@ pub(crate) fn full() -> Snapshot {
             deployment: id,
             commit: commit(),
             testing: None,
+            earlier: None,
             outcome: OutcomeName::Refused,
             failure: Some(LastFailure {
                 code: FailureCode::EvaluationFailed,
@@ -137,5 +148,6 @@ pub(crate) fn full() -> Snapshot {
             code: None,
         }),
         pause: None,
+        hold: None,
     }
 }

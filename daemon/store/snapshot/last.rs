@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::deployment::{DeploymentId, Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass, FailureCode};
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::{Branch, Candidate, CommitId};
 
 /// The last deployment that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,10 @@ pub struct Last {
     /// Its branch, if that is not the host's own. Unknown to schema 2.
     #[serde(default)]
     pub testing: Option<Branch>,
+    /// The deployment whose system was gone back to, if it was a rollback that
+    /// root asked for. Unknown to schema 2.
+    #[serde(default)]
+    pub earlier: Option<DeploymentId>,
     /// How it ended.
     pub outcome: OutcomeName,
     /// Why it did not end well.
@@ -34,10 +38,18 @@ impl From<&Finished> for Last {
             deployment: finished.deployment.id.clone(),
             commit: finished.deployment.candidate.commit().clone(),
             testing: finished.deployment.candidate.testing().cloned(),
+            earlier: earlier(&finished.deployment.candidate).cloned(),
             outcome: OutcomeName::from(&finished.outcome),
             failure: finished.outcome.failure().map(LastFailure::from),
             finished_at: finished.finished.wall,
         }
+    }
+}
+
+fn earlier(candidate: &Candidate) -> Option<&DeploymentId> {
+    match candidate {
+        Candidate::Earlier { deployment, .. } => Some(deployment),
+        Candidate::Commit(_) | Candidate::Testing { .. } => None,
     }
 }
 

@@ -37,6 +37,11 @@ fn what_operators_said_has_these_keys() {
         text(pause),
         r#"{"by":1000,"reason":"a fair","since":"2026-11-22T12:00:00Z","until":"2026-11-22T12:00:00Z","waiting":null}"#
     );
+    let hold = serde_json::to_value(super::example::hold()).expect("it serialises");
+    assert_eq!(
+        text(hold),
+        r#"{"by":0,"commit":"0123456789abcdef0123456789abcdef01234567","deployment":"00c0ffee00c0ffee","since":"2026-11-22T12:00:00Z"}"#
+    );
 }
 
 #[test]

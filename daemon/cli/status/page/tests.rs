@@ -277,4 +277,13 @@ fn what_operators_said_is_told_with_the_way_out() {
 ";
     assert!(page.contains(paused), "{page}");
     assert!(page.contains("to do: `deploy-flake resume`"), "{page}");
+    snapshot.pause = None;
+    snapshot.hold = Some(crate::store::snapshot::example::hold());
+    snapshot.condition.state = ConditionState::Holding;
+    let page = render(&snapshot, Life::Running, now());
+    let held = "
+  went back  by root to 0123456789ab, 12 minutes ago; held until a new commit or
+             `resume`
+";
+    assert!(page.contains(held), "{page}");
 }

@@ -140,7 +140,7 @@ fn an_operators_word_stands_for_the_window_and_never_for_health() {
     assert_eq!(confirmed_in(0, slow), (10, Verdict::Healthy));
     let (second, broken) = unhealthy(
         confirmed_in(0, |_| failed(&["web.service"])),
-        "did not become healthy",
+        "is not healthy after",
     );
     assert_eq!((second, broken), (4, units(&["web.service"])));
 }
