@@ -10,21 +10,23 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::effect::{Effect, Work};
-use super::event::{Demand, Event, Look, Report};
+use super::event::{Asked, Demand, Event, Look, Report};
 use super::fixtures::{commit, derivation, failure, observed, policy, toplevel};
+use super::holding::Until;
 use super::permission::BootPermission;
 use super::phase::Phase;
 use super::recover;
 use super::state::{Context, State, Step};
 use super::step::step;
-use crate::model::deployment::{DeploymentId, Finished, Outcome, System};
+use crate::model::deployment::{Cause, DeploymentId, Finished, Outcome, System};
 use crate::model::failure::FailureCode;
 use crate::model::health::{Baseline, Reachability};
+use crate::model::pause::UserId;
 use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Settings};
-use crate::model::revision::{Branch, CommitId};
+use crate::model::revision::{Branch, Candidate, CommitId};
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict, WantedBy};
 use crate::model::stage::{
-    Armed, Arming, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure,
+    Armed, Arming, BuildFailure, Claim, Confirmation, Inspection, RollbackEnd, TestFailure, Word,
 };
 use crate::model::system::{BootId, DefaultEntry, Generation, Observed, ProfileEntry, Toplevel};
 use crate::model::testing::{Testing, TestingHead};
@@ -70,6 +72,28 @@ enum Action {
     },
     /// A daemon with another configuration takes over.
     SetMode(Mode),
+    /// An operator says something.
+    Say(Said),
+}
+
+/// What an operator says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Pause,
+    Resume,
+    Confirm,
+    Reject,
+    RollBack,
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        1 => Just(Said::Pause),
+        2 => Just(Said::Resume),
+        1 => Just(Said::Confirm),
+        1 => Just(Said::Reject),
+        2 => Just(Said::RollBack),
+    ]
 }
 
 /// What a look sees of the testing branch.
@@ -118,6 +142,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (1_u8..6).prop_map(Action::ManualSwitch),
         1 => any::<bool>().prop_map(|reboots| Action::GuardianFires { reboots }),
         1 => modes().prop_map(Action::SetMode),
+        1 => said().prop_map(Action::Say),
     ]
 }
 
@@ -210,7 +235,46 @@ impl World {
                 self.policy.mode = *mode;
                 self.restart();
             }
+            Action::Say(said) => self.say(*said),
         }
+    }
+
+    fn say(&mut self, said: Said) {
+        let current = self.state.phase.deployment().map(|it| it.id.clone());
+        let deployment = current.unwrap_or_else(|| DeploymentId("none".to_owned()));
+        let by = UserId(0);
+        self.feed(match said {
+            Said::Pause => Event::Paused {
+                by,
+                reason: String::new(),
+                length: None,
+            },
+            Said::Resume => Event::Resumed,
+            Said::Confirm => Event::Confirmed(deployment),
+            Said::Reject => Event::Rejected {
+                deployment,
+                by,
+                reason: String::new(),
+            },
+            Said::RollBack => Event::RollbackAsked(Asked {
+                by,
+                deployment: None,
+                head: None,
+                observed: self.observed.clone(),
+            }),
+        });
+    }
+
+    /// What a look may begin, by the word of operators.
+    fn may_begin(&self, head: Option<&CommitId>) -> bool {
+        let hold = self.state.hold.as_ref();
+        let is_held = hold.is_some_and(|hold| {
+            let is_known = head.is_none_or(|head| hold.left.contains(head));
+            hold.until == Until::NewCommit && is_known
+        });
+        let is_earlier = |candidate: &Candidate| matches!(candidate, Candidate::Earlier { .. });
+        let current = self.state.phase.deployment().map(|it| &it.candidate);
+        self.state.pause.is_none() && (!is_held || current.is_some_and(is_earlier))
     }
 
     fn look(&mut self, head: Option<CommitId>) {
@@ -236,13 +300,20 @@ impl World {
             },
             lacks: None,
         });
+        let rested = self.state.phase == Phase::Resting;
+        let held = self.state.hold.clone();
         self.feed(Event::Looked(Look {
             is_refused: false,
             testing,
-            head,
+            head: head.clone(),
             observed: self.observed.clone(),
             demand: Demand::Look,
         }));
+        if rested && self.state.phase != Phase::Resting {
+            let hold = std::mem::replace(&mut self.state.hold, held);
+            assert!(self.may_begin(head.as_ref()), "{:?}", self.state);
+            self.state.hold = hold;
+        }
     }
 
     /// It acts unless somebody has decided; whoever comes second obeys.
@@ -352,7 +423,7 @@ impl World {
         self.learn();
         for effect in next.effects {
             match effect {
-                Effect::Release(_) | Effect::Say(..) => {}
+                Effect::Release(_) => {}
                 Effect::Dismiss(id) => {
                     // Another's, which has still to act, is left alone.
                     if !self.is_anothers(&id) {
@@ -363,6 +434,12 @@ impl World {
                 Effect::Abandon(id, _) => {
                     let current = self.work.take().map(|(id, _)| id);
                     assert!(current.is_none_or(|current| current == id));
+                }
+                Effect::Say(_, Word::Confirmed) => {}
+                Effect::Say(id, Word::Rejected) => {
+                    // Nobody watches it any more, and only the way back follows.
+                    self.work = None;
+                    self.failed.insert(id.0);
                 }
                 Effect::Work(id, work) => self.begin(id, work),
             }
@@ -392,6 +469,7 @@ impl World {
         };
         let news: Vec<Finished> = ended
             .into_iter()
+            .chain([&self.state.reverted])
             .flatten()
             .filter(|finished| !self.learned.contains(finished))
             .cloned()
@@ -401,8 +479,8 @@ impl World {
                 self.learn_of(toplevel, &finished.outcome);
             }
             self.learned.push(finished);
-            // No more than two are looked at.
-            let surplus = self.learned.len().saturating_sub(4);
+            // No more than three are looked at.
+            let surplus = self.learned.len().saturating_sub(6);
             self.learned.drain(..surplus);
         }
     }
@@ -472,8 +550,10 @@ impl World {
         );
         let armed = self.armed.as_ref().map(|(id, _)| id);
         assert_eq!(armed, Some(id), "activated without a way back");
+        let current = self.state.phase.deployment().map(|it| it.cause);
         assert!(
-            !self.led_back.contains(&system.toplevel),
+            // Root's word is one try.
+            current == Some(Cause::Rollback) || !self.led_back.contains(&system.toplevel),
             "{} failed before and is activated again",
             system.toplevel
         );
@@ -760,6 +840,7 @@ proptest! {
         // One that could not be started acts at its deadline, and not before.
         world.guardian_fires(false);
         world.settle();
+        world.say(Said::Resume);
         world.act(&Action::SetMode(mode));
         world.testing = gone;
         let before = world.observed.clone();
@@ -812,6 +893,7 @@ proptest! {
         world.settle();
         world.guardian_fires(false);
         world.settle();
+        world.say(Said::Resume);
         world.act(&Action::SetMode(Mode::Switch));
         world.testing = Seen::Missing;
         world.look(Some(commit(9)));
