@@ -19,7 +19,7 @@ use super::output::{Output, print};
 use super::ssh;
 use crate::config::duration;
 use crate::host::clock;
-use crate::ipc::client::{self, Call, CallError};
+use crate::ipc::client::{self, Call, CallError, Look};
 use crate::model::deployment::DeploymentId;
 use crate::model::policy::Guard;
 use crate::store::snapshot::{ReadError, Snapshot};
@@ -128,9 +128,13 @@ async fn here(arguments: &How, call: &Call) -> Result<Exit, Failure> {
 }
 
 /// What is told once the daemon was asked.
-fn asked(call: &Call, look: u64) -> Event<'_> {
+fn asked(call: &Call, look: Look) -> Event<'_> {
+    let Look {
+        number: look,
+        begins_in,
+    } = look;
     match call {
-        Call::Trigger => Event::Triggered { look },
+        Call::Trigger => Event::Triggered { look, begins_in },
         Call::Retry { allowed } => Event::Retried { look, allowed },
         Call::Allow { commit } => Event::Allowed { look, commit },
         Call::Rollback { .. } => Event::GoesBack { look },
@@ -146,7 +150,7 @@ async fn wait(
     let asking = Asking::new(call.clone());
     let (instance, look) = asking.ask().await.map_err(refused)?;
     tell(asked(call, look))?;
-    let mut follower = Follower::new(instance, look).answering(call);
+    let mut follower = Follower::new(instance, look.number).answering(call);
     let mut absence = Absence::default();
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
@@ -173,6 +177,7 @@ async fn wait(
             }
             News::Restarted => match asking.ask().await {
                 Ok((instance, look)) => {
+                    let look = look.number;
                     follower.restart(instance, look);
                     tell(Event::Restarted { look })?;
                 }
@@ -203,7 +208,7 @@ impl Asking {
 
     /// Calls, and finds out which daemon answered: the number of a look means
     /// nothing to another one.
-    async fn ask(&self) -> Result<(String, u64), CallError> {
+    async fn ask(&self) -> Result<(String, Look), CallError> {
         let instance = || Some(present()?.daemon.instance);
         for _ in 0..ATTEMPTS {
             let before = instance();

@@ -32,6 +32,9 @@ pub(super) enum Event<'a> {
     Triggered {
         /// The number of the look.
         look: u64,
+        /// In how many seconds it begins, where somebody asked only just now.
+        #[serde(rename = "begins_in_seconds", skip_serializing_if = "is_zero")]
+        begins_in: u64,
     },
     /// The daemon has been told to try once more.
     Retried {
@@ -110,7 +113,7 @@ impl Event<'_> {
 
     fn text(&self) -> String {
         match self {
-            Self::Triggered { look } => format!("the daemon looks at its remote (look {look})"),
+            Self::Triggered { look, begins_in } => triggered(*look, *begins_in),
             Self::Retried { look, allowed } => retried(*look, allowed),
             Self::Allowed { look, commit } => {
                 format!(
@@ -151,6 +154,22 @@ impl Event<'_> {
             Self::End { snapshot, .. } => end(snapshot),
         }
     }
+}
+
+fn triggered(look: u64, begins_in: u64) -> String {
+    match begins_in {
+        0 => format!("the daemon looks at its remote (look {look})"),
+        1 => {
+            format!("the daemon was asked only just now, and looks again in a second (look {look})")
+        }
+        seconds => format!(
+            "the daemon was asked only just now, and looks again in {seconds} seconds (look {look})"
+        ),
+    }
+}
+
+fn is_zero(seconds: &u64) -> bool {
+    *seconds == 0
 }
 
 fn paused(until: Option<Timestamp>) -> String {
@@ -235,8 +254,18 @@ mod tests {
         let snapshot = full();
         let render = |event: Event<'_>| event.render(Output::Json).expect("it serialises");
         assert_eq!(
-            render(Event::Triggered { look: 6 }),
+            render(Event::Triggered {
+                look: 6,
+                begins_in: 0
+            }),
             r#"{"schema":1,"event":"triggered","look":6}"#
+        );
+        assert_eq!(
+            render(Event::Triggered {
+                look: 6,
+                begins_in: 7
+            }),
+            r#"{"schema":1,"event":"triggered","look":6,"begins_in_seconds":7}"#
         );
         let allowed = [Guard::SshServer].into();
         let retried = || Event::Retried {

@@ -13,10 +13,16 @@ use crate::report::milestones;
 /// Does what a caller asks for.
 pub(super) fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
     match request {
-        Request::Trigger { reply } => tell(reply, Ok(core.trigger(Demand::Look))),
+        Request::Trigger { reply } => tell(reply, Ok(core.trigger_again(Demand::Look))),
         Request::Retry { allowed, reply } => {
             milestones::retry_asked(&allowed);
-            tell(reply, Ok(core.trigger(Demand::Retry { allowed })));
+            let is_roots = !allowed.is_empty();
+            let demand = Demand::Retry { allowed };
+            let look = match is_roots {
+                true => core.trigger(demand),
+                false => core.trigger_again(demand).look,
+            };
+            tell(reply, Ok(look));
         }
         Request::Allow { commit, reply } => {
             let answer = core.allow(commit.clone());

@@ -19,7 +19,7 @@ use super::shutdown::Shutdown;
 use super::standing::{IsTested, Seen, Sighting, Standing};
 use crate::executor::{Completion, Executor};
 use crate::host::{clock, random};
-use crate::ipc::request::Declined;
+use crate::ipc::request::{Declined, Owed};
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
 use crate::model::offer::RemoteNumber;
@@ -251,6 +251,13 @@ impl<S: Stages> Core<S> {
         number
     }
 
+    /// Somebody wants a look, and may want one after the other.
+    pub(super) fn trigger_again(&mut self, demand: Demand) -> Owed {
+        let owed = self.looking.trigger_again(Instant::now(), demand);
+        self.publish();
+        owed
+    }
+
     /// Root lets this commit be followed once, whatever was confirmed before;
     /// returns the number of the look that will answer.
     pub(super) fn allow(&mut self, commit: CommitId) -> Result<u64, Declined> {
@@ -280,7 +287,7 @@ impl<S: Stages> Core<S> {
         if was_held {
             milestones::resumed_by(by);
         }
-        Ok(self.trigger(Demand::Look))
+        Ok(self.trigger_again(Demand::Look).look)
     }
 
     /// An operator says that the system in its confirm window is good; returns

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::standing::Seen;
+use crate::ipc::request::Owed;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::{Offer, RemoteNumber};
 use crate::model::policy::Deadlines;
@@ -102,6 +103,10 @@ fn hanging(what: &str, limit: Duration) -> Seen {
     ))
 }
 
+/// How often a trigger has a look begin at once. Those that come sooner are
+/// answered by one look together: a flood of them costs the remotes nothing.
+const TRIGGER_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The looks of one daemon's life.
 #[derive(Debug)]
 pub(super) struct Looking {
@@ -113,6 +118,8 @@ pub(super) struct Looking {
     demanded_next: Demand,
     /// Whether all remotes are to be asked in the next look.
     is_owed: bool,
+    /// When the last look was due that a trigger has brought forward.
+    triggered_at: Option<Instant>,
 }
 
 /// One remote.
@@ -152,6 +159,7 @@ impl Looking {
             open: Vec::new(),
             demanded_next: Demand::Time,
             is_owed: false,
+            triggered_at: None,
         }
     }
 
@@ -192,12 +200,36 @@ impl Looking {
         self.started + 1
     }
 
-    /// A look at all remotes is due now, though nobody asked.
-    pub(super) fn hasten(&mut self, now: Instant) {
+    /// The same for whoever may ask as often as they like: soon, if somebody did
+    /// just now. What begins sooner by itself, answers as well.
+    pub(super) fn trigger_again(&mut self, now: Instant, demand: Demand) -> Owed {
+        // What is owed already answers this one, too.
+        let interval = if self.is_owed {
+            Duration::ZERO
+        } else {
+            TRIGGER_INTERVAL
+        };
+        let next = self.triggered_at.map(|last| last + interval);
+        let due_at = next.map_or(now, |next| next.max(now));
+        self.triggered_at = Some(due_at);
+        self.demanded_next = stronger(std::mem::take(&mut self.demanded_next), demand);
+        self.hasten(due_at);
+        let begins_at = self.due_at().unwrap_or(due_at);
+        Owed {
+            look: self.started + 1,
+            begins_in: begins_at.saturating_duration_since(now),
+        }
+    }
+
+    /// A look at all remotes is due then at the latest, though nobody asked.
+    pub(super) fn hasten(&mut self, due_at: Instant) {
         self.is_owed = true;
         for remote in &mut self.remotes {
-            remote.due_at = now;
+            // One that is being asked may have answered already: once more.
             remote.is_owed = remote.asked_in.is_some();
+            if remote.is_owed || remote.due_at > due_at {
+                remote.due_at = due_at;
+            }
         }
     }
 
@@ -379,6 +411,38 @@ mod tests {
         assert_eq!(looking.due_at(), Some(again_at));
         assert_eq!(looking.begin(again_at), [ONE]);
         assert_eq!(looking.end(ONE, now, MINUTE, false), Demand::Look);
+    }
+
+    #[test]
+    fn triggers_in_a_row_are_answered_together() {
+        let now = Instant::now();
+        let mut looking = Looking::new(vec![now + MINUTE]);
+        let again = |looking: &mut Looking, at| looking.trigger_again(at, Demand::Look);
+        let owed = |look, begins_in| Owed { look, begins_in };
+        assert_eq!(again(&mut looking, now), owed(1, Duration::ZERO));
+        assert_eq!(again(&mut looking, now), owed(1, Duration::ZERO));
+        assert_eq!(looking.begin(now), [ONE]);
+        // It may have been answered before they came.
+        for _ in 0..3 {
+            assert_eq!(again(&mut looking, now), owed(2, TRIGGER_INTERVAL));
+        }
+        assert_eq!(looking.end(ONE, now, MINUTE, false), Demand::Look);
+        let soon = now + Duration::from_secs(4);
+        let left = TRIGGER_INTERVAL - Duration::from_secs(4);
+        assert_eq!(again(&mut looking, soon), owed(2, left));
+        assert_eq!(looking.begin(soon), []);
+        let next = now + TRIGGER_INTERVAL;
+        assert_eq!(looking.due_at(), Some(next));
+        assert_eq!(looking.begin(next), [ONE]);
+        assert_eq!(looking.end(ONE, next, MINUTE, false), Demand::Look);
+        assert_eq!(finished(&looking), (2, 2), "two looks for six triggers");
+        // Whoever says something else does not wait.
+        assert_eq!(again(&mut looking, next), owed(3, TRIGGER_INTERVAL));
+        assert_eq!(looking.trigger(next, Demand::Look), 3);
+        assert_eq!(looking.begin(next), [ONE]);
+        looking.end(ONE, next, MINUTE, false);
+        let later = next + 2 * TRIGGER_INTERVAL;
+        assert_eq!(again(&mut looking, later), owed(4, Duration::ZERO));
     }
 
     #[test]

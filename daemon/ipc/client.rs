@@ -114,7 +114,7 @@ pub enum CallError {
     default_path = "/org/deploy_flake/Daemon1"
 )]
 trait Control {
-    fn trigger(&self) -> zbus::Result<u64>;
+    fn trigger(&self) -> zbus::Result<(u64, u64)>;
     fn retry(&self) -> zbus::Result<u64>;
     fn retry_allowing(&self, allowed: &[&str]) -> zbus::Result<u64>;
     fn allow(&self, commit: &str) -> zbus::Result<u64>;
@@ -125,17 +125,30 @@ trait Control {
     fn reject(&self, deployment: &str, reason: &str) -> zbus::Result<String>;
 }
 
-/// Calls the daemon; returns the number of the look that will answer.
-pub async fn call(call: &Call) -> Result<u64, CallError> {
+/// The look that will answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Its number.
+    pub number: u64,
+    /// In how many seconds it begins: somebody asked only just now.
+    pub begins_in: u64,
+}
+
+/// Calls the daemon; returns the look that will answer.
+pub async fn call(call: &Call) -> Result<Look, CallError> {
     tokio::time::timeout(PATIENCE, on_bus(call))
         .await
         .unwrap_or(Err(CallError::Silent))
 }
 
-async fn on_bus(call: &Call) -> Result<u64, CallError> {
+async fn on_bus(call: &Call) -> Result<Look, CallError> {
     let control = control().await?;
     let number = match call {
-        Call::Trigger => control.trigger().await,
+        Call::Trigger => {
+            let owed = control.trigger().await;
+            let look = owed.map(|(number, begins_in)| Look { number, begins_in });
+            return look.map_err(refused);
+        }
         Call::Retry { allowed } if allowed.is_empty() => control.retry().await,
         Call::Retry { allowed } => {
             let names: Vec<_> = allowed.iter().map(|guard| guard.name()).collect();
@@ -144,7 +157,11 @@ async fn on_bus(call: &Call) -> Result<u64, CallError> {
         Call::Allow { commit } => control.allow(commit.as_str()).await,
         Call::Rollback { deployment } => control.rollback(named(deployment)).await,
     };
-    number.map_err(refused)
+    let look = number.map(|number| Look {
+        number,
+        begins_in: 0,
+    });
+    look.map_err(refused)
 }
 
 /// Has the daemon do something.

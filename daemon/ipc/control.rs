@@ -30,14 +30,17 @@ pub(super) struct Control {
 
 #[interface(name = "org.deploy_flake.Daemon1")]
 impl Control {
-    /// Looks at the remote now; returns the number of the look that answers.
+    /// Looks at the remote now; returns the number of the look that answers, and
+    /// in how many seconds it begins: of triggers within ten seconds those after
+    /// the first are answered together.
     async fn trigger(
         &self,
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
-    ) -> fdo::Result<u64> {
+    ) -> fdo::Result<(u64, u64)> {
         authorize(&header, connection).await?;
-        self.ask(|reply| Request::Trigger { reply }).await
+        let owed = self.ask(|reply| Request::Trigger { reply }).await?;
+        Ok((owed.look, whole_seconds(owed.begins_in)))
     }
 
     /// Tries what the branch asks for once more, though it failed here before.
@@ -234,6 +237,11 @@ fn guards(names: &[String]) -> fdo::Result<BTreeSet<Guard>> {
         })
     };
     names.iter().map(guard).collect()
+}
+
+/// As many as have to be waited at most.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// How long a pause is to be; none: until somebody says otherwise.

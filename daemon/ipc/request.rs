@@ -17,6 +17,15 @@ use crate::model::revision::CommitId;
 /// Takes the answer.
 pub type Reply<T> = oneshot::Sender<Result<T, Declined>>;
 
+/// The look that will answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Its number.
+    pub look: u64,
+    /// In how long it begins at the latest, if nothing goes on.
+    pub begins_in: Duration,
+}
+
 /// Why something is not done now: one sentence without its period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declined(pub String);
@@ -26,8 +35,8 @@ pub struct Declined(pub String);
 pub enum Request {
     /// Look at the remote now.
     Trigger {
-        /// Takes the number of the look that will answer.
-        reply: Reply<u64>,
+        /// Takes the look that will answer.
+        reply: Reply<Owed>,
     },
     /// Try what the branch asks for once more, whatever became of it.
     Retry {

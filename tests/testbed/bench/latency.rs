@@ -17,6 +17,9 @@ use crate::work::Work;
 /// Pushes, and starts.
 const RUNS: usize = 15;
 
+/// Triggers that come sooner after each other are answered later.
+const BETWEEN_TRIGGERS: Duration = Duration::from_secs(10);
+
 /// The units of a deployment, in the order in which they are measured.
 const IMPORT: &str = "deploy-flake-import.service";
 const EVALUATE: &str = "deploy-flake-evaluate.service";
@@ -52,6 +55,7 @@ fn pushes(scene: &mut Scene, repository: &str) {
         let groups = [scene.daemon(), scene.fetcher()];
         let before: Duration = groups.iter().map(Group::cpu).sum();
         scene.proxy.take(transport.port());
+        std::thread::sleep(BETWEEN_TRIGGERS);
         let (commit, at) = work.push();
         scene.host.run(&["deploy-flake", "trigger"]).must_succeed();
         triggered.push(Duration::from_micros(now() - at));
