@@ -63,6 +63,7 @@ mod configuring;
 mod triggering;
 mod triggering_from_afar;
 mod retrying;
+mod authorising;
 mod status;
 mod telling;
 mod refusing;
