@@ -64,6 +64,7 @@ mod triggering;
 mod triggering_from_afar;
 mod retrying;
 mod authorising;
+mod commanding;
 mod status;
 mod telling;
 mod refusing;
