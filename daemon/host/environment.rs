@@ -1,7 +1,8 @@
 //! The only reader of the environment, besides `main`: which programs this
-//! daemon uses, found once on its PATH, and through which proxies.
+//! daemon uses, found once on its PATH, and through which proxies;
+//! whether a terminal is to be given colours.
 //!
-//! In: PATH, and the proxies' variables. Out: absolute paths that stay the same
+//! In: PATH, the proxies' variables, and a few others. Out: absolute paths that stay the same
 //! for the daemon's life.
 //! Must not: search again later; a switch may change what PATH would find.
 
@@ -122,6 +123,36 @@ pub fn credentials_directory() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
+/// What the environment says about terminals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Nothing against colours.
+    Coloured,
+    /// There are to be none (<https://no-color.org>).
+    Plain,
+    /// It understands nothing but text.
+    Dumb,
+}
+
+/// What the environment says about the terminal.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the environment"
+)]
+pub fn terminal() -> Terminal {
+    terminal_by(|name| std::env::var(name).ok())
+}
+
+fn terminal_by(value: impl Fn(&str) -> Option<String>) -> Terminal {
+    if value("TERM").is_none_or(|term| term.is_empty() || term == "dumb") {
+        Terminal::Dumb
+    } else if value("NO_COLOR").is_some_and(|it| !it.is_empty()) {
+        Terminal::Plain
+    } else {
+        Terminal::Coloured
+    }
+}
+
 /// The first executable file of that name in an absolute directory of PATH.
 fn lookup(path_variable: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(path_variable)
@@ -177,6 +208,21 @@ mod tests {
             .map(|(name, _)| name)
             .collect();
         assert_eq!(names, ["https_proxy", "no_proxy"]);
+    }
+
+    #[test]
+    fn colours_are_for_terminals_that_know_them_and_people_who_want_them() {
+        for (term, no_color, expected) in [
+            (Some("xterm"), None, Terminal::Coloured),
+            (Some("xterm"), Some(""), Terminal::Coloured),
+            (Some("xterm"), Some("1"), Terminal::Plain),
+            (Some("dumb"), None, Terminal::Dumb),
+            (None, None, Terminal::Dumb),
+        ] {
+            let value = |name: &str| if name == "TERM" { term } else { no_color };
+            let found = terminal_by(|name| value(name).map(str::to_owned));
+            assert_eq!(found, expected, "{term:?} {no_color:?}");
+        }
     }
 
     #[test]

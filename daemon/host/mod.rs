@@ -12,6 +12,8 @@ pub mod command;
 pub mod child;
 pub mod cgroup;
 pub mod foreground;
+pub mod lines;
+pub mod terminal;
 pub mod systemd;
 pub mod journal;
 pub mod unit_file;
