@@ -35,16 +35,21 @@ pub enum Command {
     /// Nothing is changed and nobody is asked. Exit codes: 0 the daemon would
     /// accept the file, 1 it would not.
     CheckConfig(check_config::Arguments),
-    /// Has the daemon look at its remote now.
+    /// Has the daemon look at its remote now, here or on other hosts.
     ///
     /// For root and members of the group deploy-flake. Looking twice does no
     /// harm: the daemon compares what is wanted with what is.
     ///
-    /// Exit codes: 0 told; with --wait: deployed or already there. 1 an error,
-    /// 2 arguments not understood, 3 refused, failed or rolled back, 4 the
-    /// remote could not be asked, 5 reboot required, 6 gave up waiting, 7 the
-    /// daemon is not running, 8 the way back failed and the host needs a human,
-    /// 255 ssh failed. With HOST, the far side's code is passed on.
+    /// With hosts it goes through your own ssh to all of them at once, follows
+    /// every phase, and comes back to a host whose connection dies meanwhile.
+    ///
+    /// Exit codes: 0 told; with --wait or hosts: deployed or already there. 1 an
+    /// error, 2 arguments not understood, 3 refused or failed, 4 the remote
+    /// could not be asked, 5 reboot required, 6 gave up waiting, 7 the daemon is
+    /// not running, 8 the way back failed and the host needs a human, 9 rolled
+    /// back, 10 the branch asks for another commit than --expect, 11 the hosts
+    /// ended in different ways, 12 already there (with --detailed-exit-code),
+    /// 130 interrupted, 255 ssh did not get to the host.
     Trigger(trigger::Arguments),
     /// Has the daemon try once more what the branch asks for, though it failed.
     ///
@@ -54,11 +59,13 @@ pub enum Command {
     /// is one try, guarded as any other. On a host that is what the branch asks
     /// for, it is the same as `trigger`.
     ///
-    /// Exit codes: as for `trigger`: 0 told; with --wait: deployed or already
-    /// there. 1 an error, 2 arguments not understood, 3 refused, failed or
-    /// rolled back, 4 the remote could not be asked, 5 reboot required, 6 gave
-    /// up waiting, 7 the daemon is not running, 8 the way back failed and the
-    /// host needs a human, 255 ssh failed.
+    /// Exit codes: as for `trigger`: 0 told; with --wait or hosts: deployed or
+    /// already there. 1 an error, 2 arguments not understood, 3 refused or
+    /// failed, 4 the remote could not be asked, 5 reboot required, 6 gave up
+    /// waiting, 7 the daemon is not running, 8 the way back failed and the host
+    /// needs a human, 9 rolled back, 10 the branch asks for another commit than
+    /// --expect, 11 the hosts ended in different ways, 12 already there (with
+    /// --detailed-exit-code), 130 interrupted, 255 ssh did not get to the host.
     Retry(retry::Arguments),
     /// Has the daemon follow a commit once that it refuses (root only).
     Allow(allow::Arguments),
@@ -111,7 +118,8 @@ pub enum Command {
     /// For everybody, at once, also while the daemon is stopped or busy.
     ///
     /// Exit codes: 0 the state was told, whatever it is; 1 it cannot be read;
-    /// 7 the daemon has not run since the host was booted.
+    /// 7 the daemon has not run since the host was booted; 11 the hosts differ
+    /// in that; 255 ssh did not get to the host.
     Status(status::Arguments),
     /// Fetches for the daemon, which starts it; not for use by hand.
     #[command(hide = true)]
@@ -213,6 +221,33 @@ mod tests {
             ("trigger --wait --timeout 5m --output json", true),
             ("trigger host1 --wait", true),
             ("trigger root@host1", true),
+            (
+                "trigger host1 nixos://root@host2:2222/web --parallel 4",
+                true,
+            ),
+            ("trigger host1 --no-wait", true),
+            ("trigger host1 --timeout 5m", true),
+            ("trigger host1 --wait --no-wait", false),
+            ("trigger host1 --no-wait --timeout 5m", false),
+            ("trigger host1 --no-wait --expect 0123456", false),
+            ("trigger host1 --parallel 0", false),
+            ("trigger --all --timeout 5m", true),
+            ("trigger --on web-* --on db-? --flake /etc/nixos", true),
+            ("trigger host1 --all --ssh-option ConnectTimeout=60", true),
+            ("trigger --flake .", false),
+            ("trigger --all --flake -x", false),
+            ("trigger --expect 0123456 --timeout 5m", true),
+            ("trigger --expect 012345", false),
+            ("trigger --wait --detailed-exit-code", true),
+            ("trigger --detailed-exit-code", false),
+            ("trigger nixos://host:0", false),
+            (
+                "allow 0123456789abcdef0123456789abcdef01234567 host1 host2",
+                true,
+            ),
+            ("status host1 host2", true),
+            ("status --all --output json", true),
+            ("status -- -x", false),
             ("trigger --timeout 5m", false),
             ("trigger --wait --timeout 5", false),
             ("trigger -- -oProxyCommand=x", false),

@@ -1,5 +1,5 @@
-//! What `trigger` and `retry` share: ask the daemon for a look, here or on
-//! another host, and wait for what comes of it.
+//! What `trigger`, `retry` and `allow` share: ask the daemon for a look, here or
+//! on other hosts, and wait for what comes of it.
 //!
 //! In: what is asked, and how. Out: the phases as they come, the final word,
 //! and an exit code by outcome. Must not: depend on the daemon's staying alive;
@@ -13,25 +13,22 @@ use clap::Args;
 
 use super::events::{Event, over};
 use super::exit::Exit;
+use super::expect::{Expected, Judged};
 use super::failure::Failure;
 use super::follow::{Follower, News};
+use super::hosts::{self, Errand, Repeats, Selection};
 use super::output::{Output, print};
-use super::ssh;
+use super::patience::{Absence, Patience};
 use crate::config::duration;
-use crate::host::clock;
 use crate::ipc::client::{self, Call, CallError, Look};
 use crate::model::deployment::DeploymentId;
 use crate::model::policy::Guard;
-use crate::store::snapshot::{ReadError, Snapshot};
+use crate::store::snapshot::{OutcomeName, ReadError, Snapshot};
 use crate::store::{lock, snapshot};
 
 /// How often the snapshot is read: often enough for every phase that takes
 /// any time, at no cost worth speaking of.
 const INTERVAL: Duration = Duration::from_millis(100);
-
-/// How long a daemon may be gone: it is restarted after a second, and takes
-/// up a deployment before it answers.
-const ABSENCE: Duration = Duration::from_secs(30);
 
 /// How often a daemon is called whose snapshot is not its own yet: it writes
 /// one at its start and at every change.
@@ -40,41 +37,128 @@ const ATTEMPTS: u32 = 50;
 /// The longest `--timeout`.
 const TIMEOUT_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Between two looks for a commit that the branch does not show yet.
+const EXPECT_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The arguments that do not depend on what is asked.
 #[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("waits").args(["wait", "expect", "hosts", "all", "on"]).multiple(true))]
 pub(super) struct How {
-    /// The host to do it on, through your own ssh; here if left out.
-    #[arg(value_name = "HOST", value_parser = ssh::destination)]
-    host: Option<String>,
-    /// Waits until the look, and all that comes of it, is over.
-    #[arg(long)]
+    #[command(flatten)]
+    selection: Selection,
+    /// Waits until the look, and all that comes of it, is over; for other hosts
+    /// that is so anyway.
+    #[arg(long, conflicts_with = "no_wait")]
     wait: bool,
+    /// Returns once the daemons are told; for this host that is so anyway.
+    #[arg(long, conflicts_with_all = ["timeout", "expect", "detailed_exit_code"])]
+    no_wait: bool,
     /// Gives up waiting after this, such as 30m; the daemon goes on.
-    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = timeout)]
+    #[arg(long, value_name = "DURATION", requires = "waits", value_parser = timeout)]
     timeout: Option<Duration>,
+    /// Waits until this very commit is the host's, or says why it will not be.
+    ///
+    /// The commit's id, or at least 7 digits of it. A branch that asks for
+    /// another one is looked at again for 30 seconds: the server may lag.
+    #[arg(long, value_name = "COMMIT", value_parser = super::expect::parse)]
+    expect: Option<Expected>,
+    /// Ends with 12 instead of 0 where the commit was there already.
+    #[arg(long, requires = "waits")]
+    detailed_exit_code: bool,
     /// For people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// Understands a `--timeout`.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     duration::parse(text, &(Duration::from_secs(1)..=TIMEOUT_LIMIT))
         .map_err(|_| "expected a duration from 1s to 7d, such as 90s, 5m or 1h30m".to_owned())
 }
 
+/// How the daemon of this host is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// What is waited for.
+    pub(super) waiting: Waiting,
+    /// How long.
+    pub(super) timeout: Option<Duration>,
+    /// For whom it is told.
+    pub(super) output: Output,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Only that the daemon is told.
+    Told,
+    /// The end of what comes of it.
+    Over,
+    /// The same, with this commit.
+    Commit(Expected),
+}
+
 pub(super) fn run(arguments: &How, call: &Call) -> Result<Exit, Failure> {
-    if let Some(host) = &arguments.host {
-        return ssh::run(host, &far_arguments(arguments, call));
-    }
+    let waiting = arguments.waiting();
+    let exit = if arguments.selection.is_given() {
+        let errand = errand(arguments, call, &waiting);
+        hosts::run(&arguments.selection, &errand, arguments.output)?
+    } else {
+        let asked = Asked {
+            waiting,
+            timeout: arguments.timeout,
+            output: arguments.output,
+        };
+        run_here(&asked, call)?
+    };
+    let is_plain = exit == Exit::AlreadyThere && !arguments.detailed_exit_code;
+    Ok(if is_plain { Exit::Success } else { exit })
+}
+
+/// The same for the daemon of this host, with a code of its own for a commit
+/// that was there already.
+pub(super) fn run_here(asked: &Asked, call: &Call) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(here(arguments, call))
+    runtime.block_on(here(asked, call))
+}
+
+impl How {
+    fn waiting(&self) -> Waiting {
+        let is_waiting = self.wait || (self.selection.is_given() && !self.no_wait);
+        match &self.expect {
+            Some(expected) => Waiting::Commit(expected.clone()),
+            None if is_waiting => Waiting::Over,
+            None => Waiting::Told,
+        }
+    }
+}
+
+/// What is asked of other hosts.
+fn errand(arguments: &How, call: &Call, waiting: &Waiting) -> Errand {
+    let expected = match waiting {
+        Waiting::Commit(expected) => Some(expected.clone()),
+        Waiting::Told | Waiting::Over => None,
+    };
+    let repeats = match call {
+        Call::Trigger => Repeats::Freely,
+        // Each is one activation.
+        Call::Retry { .. } | Call::Allow { .. } | Call::Rollback { .. } => Repeats::Never,
+    };
+    Errand {
+        first: far_words(call, waiting, arguments.timeout),
+        again: far_words(&Call::Trigger, waiting, arguments.timeout),
+        repeats,
+        waits: *waiting != Waiting::Told,
+        expected,
+        timeout: arguments.timeout,
+    }
 }
 
 /// The words for the far side.
-fn far_arguments(arguments: &How, call: &Call) -> Vec<String> {
+fn far_words(call: &Call, waiting: &Waiting, timeout: Option<Duration>) -> Vec<String> {
     let mut words = vec![verb(call).to_owned()];
     if let Call::Retry { allowed } = call {
         let words_of = |guard: &Guard| ["--allow".to_owned(), guard.name().to_owned()];
@@ -89,13 +173,16 @@ fn far_arguments(arguments: &How, call: &Call) -> Vec<String> {
     {
         words.extend(["--to".to_owned(), deployment.to_string()]);
     }
-    if arguments.wait {
+    if *waiting != Waiting::Told {
         words.push("--wait".to_owned());
     }
-    if let Some(timeout) = arguments.timeout {
+    if let Waiting::Commit(expected) = waiting {
+        words.extend(["--expect".to_owned(), expected.to_string()]);
+    }
+    if let Some(timeout) = timeout {
         words.extend(["--timeout".to_owned(), duration::show(timeout)]);
     }
-    words.extend(["--output".to_owned(), arguments.output.as_str().to_owned()]);
+    words.extend(["--output".to_owned(), Output::Json.as_str().to_owned()]);
     words
 }
 
@@ -109,16 +196,20 @@ fn verb(call: &Call) -> &'static str {
     }
 }
 
-async fn here(arguments: &How, call: &Call) -> Result<Exit, Failure> {
-    let tell = |event: Event<'_>| print(&event.render(arguments.output)?);
-    if !arguments.wait {
-        let number = client::call(call).await;
-        let look = number.map_err(|error| not_called(error, call))?;
-        tell(asked(call, look))?;
-        return Ok(Exit::Success);
-    }
-    let waited = wait(tell, call);
-    match arguments.timeout {
+async fn here(asked: &Asked, call: &Call) -> Result<Exit, Failure> {
+    let tell = |event: Event<'_>| print(&event.render(asked.output)?);
+    let expected = match &asked.waiting {
+        Waiting::Told => {
+            let number = client::call(call).await;
+            let look = number.map_err(|error| not_called(error, call))?;
+            tell(told(call, look))?;
+            return Ok(Exit::Success);
+        }
+        Waiting::Over => None,
+        Waiting::Commit(expected) => Some(expected),
+    };
+    let waited = wait(tell, call, expected);
+    match asked.timeout {
         None => waited.await,
         // Nothing is lost when the wait is dropped: it only reads.
         Some(timeout) => tokio::time::timeout(timeout, waited)
@@ -128,7 +219,7 @@ async fn here(arguments: &How, call: &Call) -> Result<Exit, Failure> {
 }
 
 /// What is told once the daemon was asked.
-fn asked(call: &Call, look: Look) -> Event<'_> {
+fn told(call: &Call, look: Look) -> Event<'_> {
     let Look {
         number: look,
         begins_in,
@@ -145,13 +236,15 @@ fn asked(call: &Call, look: Look) -> Event<'_> {
 async fn wait(
     tell: impl Fn(Event<'_>) -> Result<(), Failure>,
     call: &Call,
+    expected: Option<&Expected>,
 ) -> Result<Exit, Failure> {
     let refused = |error| not_called(error, call);
     let asking = Asking::new(call.clone());
     let (instance, look) = asking.ask().await.map_err(refused)?;
-    tell(asked(call, look))?;
+    tell(told(call, look))?;
     let mut follower = Follower::new(instance, look.number).answering(call);
     let mut absence = Absence::default();
+    let mut patience = Patience::default();
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
@@ -171,10 +264,28 @@ async fn wait(
         match follower.see(&snapshot) {
             News::Nothing => {}
             News::Phase(phase) => tell(Event::Phase { phase: &phase })?,
-            News::Over(exit) => {
-                tell(over(exit, &snapshot))?;
-                return Ok(exit);
-            }
+            News::Over(exit) => match judged(expected, exit, &snapshot)? {
+                Some(exit) => {
+                    tell(over(exit, &snapshot))?;
+                    return Ok(asking.detailed(exit, &snapshot));
+                }
+                None if patience.is_over() => {
+                    let exit = Exit::Unexpected;
+                    tell(unexpected(expected, &snapshot))?;
+                    tell(over(exit, &snapshot))?;
+                    return Ok(exit);
+                }
+                None => {
+                    if patience.is_new() {
+                        tell(unexpected(expected, &snapshot))?;
+                    }
+                    tokio::time::sleep(EXPECT_INTERVAL).await;
+                    // Who lives by then is seen with the next snapshot.
+                    if let Ok((instance, look)) = asking.ask().await {
+                        follower.restart(instance, look.number);
+                    }
+                }
+            },
             News::Restarted => match asking.ask().await {
                 Ok((instance, look)) => {
                     let look = look.number;
@@ -193,17 +304,59 @@ async fn wait(
     }
 }
 
+/// The code with which it is over; None: the branch does not ask for the
+/// expected commit yet.
+fn judged(
+    expected: Option<&Expected>,
+    exit: Exit,
+    snapshot: &Snapshot,
+) -> Result<Option<Exit>, Failure> {
+    let Some(expected) = expected else {
+        return Ok(Some(exit));
+    };
+    match expected.judge(exit, snapshot) {
+        Judged::Over(exit) => Ok(Some(exit)),
+        Judged::Other => Ok(None),
+        Judged::Ambiguous => {
+            let error = anyhow!("{expected} is the beginning of more than one commit");
+            Err(Failure::new(Exit::Error, error).hint("Give more digits of it."))
+        }
+    }
+}
+
+fn unexpected<'a>(expected: Option<&'a Expected>, snapshot: &'a Snapshot) -> Event<'a> {
+    let wanted = snapshot.desired.as_ref().map(|it| &it.commit);
+    let expected = expected.map(ToString::to_string).unwrap_or_default();
+    Event::Unexpected { expected, wanted }
+}
+
 /// What is asked, of one daemon after the other.
 struct Asking {
     call: Call,
+    /// The deployment that had ended last before it was asked.
+    ended: Option<DeploymentId>,
     /// The deployments that were known before it was asked.
     known: Vec<DeploymentId>,
 }
 
 impl Asking {
     fn new(call: Call) -> Self {
-        let known = present().map_or_else(Vec::new, |snapshot| deployments(&snapshot));
-        Self { call, known }
+        let before = present();
+        let known = before.as_ref().map_or_else(Vec::new, deployments);
+        let ended = before.and_then(|it| Some(it.last?.deployment));
+        Self { call, ended, known }
+    }
+
+    /// The code, with one of its own where nothing was deployed meanwhile.
+    fn detailed(&self, exit: Exit, snapshot: &Snapshot) -> Exit {
+        let is_new = snapshot.last.as_ref().is_some_and(|last| {
+            last.outcome == OutcomeName::Deployed && Some(&last.deployment) != self.ended.as_ref()
+        });
+        if exit == Exit::Success && !is_new {
+            Exit::AlreadyThere
+        } else {
+            exit
+        }
     }
 
     /// Calls, and finds out which daemon answered: the number of a look means
@@ -249,38 +402,11 @@ fn present() -> Option<Snapshot> {
     Some(snapshot)
 }
 
-/// Since when no daemon lives.
-#[derive(Default)]
-struct Absence {
-    since_boot: Option<Duration>,
-}
-
-impl Absence {
-    /// Fails once no daemon has lived for too long.
-    fn check(&mut self) -> Result<(), Failure> {
-        // A lock that cannot be looked at says nothing against the daemon.
-        if lock::is_held(Path::new(lock::FILE)).unwrap_or(true) {
-            self.since_boot = None;
-            return Ok(());
-        }
-        let now = clock::now().since_boot;
-        let since = *self.since_boot.get_or_insert(now);
-        if now.saturating_sub(since) < ABSENCE {
-            return Ok(());
-        }
-        let error = anyhow!(
-            "the daemon stopped and did not come back within {}",
-            duration::show(ABSENCE)
-        );
-        Err(Failure::new(Exit::NotRunning, error).hint(HINT_NOT_RUNNING))
-    }
-}
-
 /// For what operators may ask for.
 pub(super) const HINT_OPERATE: &str =
     "Call it as root, or join the group deploy-flake and log in again.";
 
-/// For a daemon that is not there.
+/// For a daemon that does not run.
 pub(super) const HINT_NOT_RUNNING: &str =
     "See `systemctl status deploy-flake`, and start it with `systemctl start deploy-flake`.";
 
@@ -340,6 +466,7 @@ mod tests {
         let known = full();
         let asking = Asking {
             call: retry.clone(),
+            ended: None,
             known: deployments(&known),
         };
         assert_eq!(asking.call_now(Some(&known)), retry);
@@ -358,46 +485,51 @@ mod tests {
     }
 
     #[test]
-    fn the_far_side_is_told_the_same() {
-        let mut arguments = How {
-            host: Some("host1".to_owned()),
-            wait: false,
-            timeout: None,
-            output: Output::Text,
+    fn a_commit_was_there_already_unless_it_was_deployed_meanwhile() {
+        let mut snapshot = full();
+        let mut asking = Asking {
+            call: Call::Trigger,
+            ended: None,
+            known: Vec::new(),
         };
-        let trigger = Call::Trigger;
+        snapshot.last = snapshot.last.map(|last| snapshot::Last {
+            outcome: OutcomeName::Deployed,
+            ..last
+        });
+        assert_eq!(asking.detailed(Exit::Success, &snapshot), Exit::Success);
+        assert_eq!(asking.detailed(Exit::Refused, &snapshot), Exit::Refused);
+        asking.ended = snapshot.last.as_ref().map(|last| last.deployment.clone());
         assert_eq!(
-            far_arguments(&arguments, &trigger),
-            ["trigger", "--output", "text"]
+            asking.detailed(Exit::Success, &snapshot),
+            Exit::AlreadyThere
         );
+        assert_eq!(asking.detailed(Exit::Refused, &snapshot), Exit::Refused);
+    }
+
+    #[test]
+    fn the_far_side_is_told_the_same() {
+        let words = |call: &Call, waiting, timeout| far_words(call, waiting, timeout).join(" ");
+        let commit = crate::store::snapshot::example::commit();
+        let expected = crate::cli::expect::parse("0123456").expect("it is one");
         let retry = Call::Retry {
             allowed: [Guard::SshServer, Guard::Daemon].into(),
         };
         assert_eq!(
-            far_arguments(&arguments, &retry),
-            [
-                "retry",
-                "--allow",
-                "daemon",
-                "--allow",
-                "ssh-server",
-                "--output",
-                "text"
-            ]
+            words(&Call::Trigger, &Waiting::Told, None),
+            "trigger --output json"
         );
-        arguments.wait = true;
-        arguments.timeout = Some(Duration::from_secs(5400));
-        arguments.output = Output::Json;
         assert_eq!(
-            far_arguments(&arguments, &trigger),
-            [
-                "trigger",
-                "--wait",
-                "--timeout",
-                "1h30m",
-                "--output",
-                "json"
-            ]
+            words(&retry, &Waiting::Told, None),
+            "retry --allow daemon --allow ssh-server --output json"
+        );
+        assert_eq!(
+            words(&Call::Allow { commit }, &Waiting::Over, None),
+            "allow 0123456789abcdef0123456789abcdef01234567 --wait --output json"
+        );
+        let timeout = Some(Duration::from_secs(5400));
+        assert_eq!(
+            words(&Call::Trigger, &Waiting::Commit(expected), timeout),
+            "trigger --wait --expect 0123456 --timeout 1h30m --output json"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What `trigger` and `retry` write while they wait: lines for people, or one JSON object
+//! What `trigger`, `retry` and `allow` write while they wait: lines for people, or one JSON object
 //! a line (schema 1, `docs/exit-codes.md` and `--help`).
 //!
 //! In: what happened. Out: a line. Must not: decide.
@@ -85,6 +85,13 @@ pub(super) enum Event<'a> {
         #[serde(flatten)]
         phase: &'a Phase,
     },
+    /// The branch asks for another commit than the expected one.
+    Unexpected {
+        /// Which was expected, or its beginning.
+        expected: String,
+        /// Which it asks for.
+        wanted: Option<&'a CommitId>,
+    },
     /// The daemon was restarted, and told again.
     Restarted {
         /// The number of the look, for the new one.
@@ -147,6 +154,10 @@ impl Event<'_> {
             ),
             Self::Restarted { look } => {
                 format!("the daemon was restarted, and looks again (look {look})")
+            }
+            Self::Unexpected { expected, wanted } => {
+                let wanted = wanted.map_or("nothing", |commit| commit.short());
+                format!("the branch asks for {wanted}, not for {expected}")
             }
             Self::Phase { phase } => {
                 format!("{}  {}", absolute(phase.since), words::phase(phase.name))

@@ -14,8 +14,7 @@ pub enum Exit {
     Error,
     /// The arguments were not understood.
     Usage,
-    /// The commit was refused, failed, or was rolled back, or the host does not
-    /// allow it.
+    /// The commit was refused or failed, or the host does not allow it.
     Refused,
     /// The remote could not be asked.
     RemoteUnreachable,
@@ -27,8 +26,19 @@ pub enum Exit {
     NotRunning,
     /// The commit failed, and so did the way back: the host needs a human.
     NeedsHuman,
-    /// What ssh, or the command on the far side, ended with.
-    Passed(u8),
+    /// The commit was activated and failed; the previous system runs again.
+    RolledBack,
+    /// The branch asks for another commit than the expected one.
+    Unexpected,
+    /// Several hosts ended in different ways, not all of them well.
+    Mixed,
+    /// The commit was there already; a code of its own only where that is asked
+    /// for with `--detailed-exit-code`.
+    AlreadyThere,
+    /// Somebody interrupted it.
+    Interrupted,
+    /// ssh did not get to the host, or not back to it.
+    Unreachable,
 }
 
 impl Exit {
@@ -43,6 +53,12 @@ impl Exit {
         Self::GaveUp,
         Self::NotRunning,
         Self::NeedsHuman,
+        Self::RolledBack,
+        Self::Unexpected,
+        Self::Mixed,
+        Self::AlreadyThere,
+        Self::Interrupted,
+        Self::Unreachable,
     ];
 
     /// The number.
@@ -57,7 +73,13 @@ impl Exit {
             Self::GaveUp => 6,
             Self::NotRunning => 7,
             Self::NeedsHuman => 8,
-            Self::Passed(code) => code,
+            Self::RolledBack => 9,
+            Self::Unexpected => 10,
+            Self::Mixed => 11,
+            Self::AlreadyThere => 12,
+            // What a shell makes of SIGINT, and what ssh ends with.
+            Self::Interrupted => 130,
+            Self::Unreachable => 255,
         }
     }
 }
@@ -75,10 +97,12 @@ mod tests {
     #[test]
     fn every_code_is_its_own_and_documented() {
         let documentation = include_str!("../../docs/exit-codes.md");
-        for (number, exit) in Exit::ALL.iter().enumerate() {
-            assert_eq!(usize::from(exit.code()), number);
+        let codes = (0..=12).chain([130, 255]);
+        for (number, exit) in codes.zip(Exit::ALL) {
+            assert_eq!(exit.code(), number);
             let row = format!("\n| {number} |");
             assert!(documentation.contains(&row), "{exit:?} is not documented");
         }
+        assert_eq!(Exit::ALL.len(), 15);
     }
 }

@@ -103,13 +103,13 @@ fn outcome(snapshot: &Snapshot) -> Option<Exit> {
         ConditionState::RebootRequired => Some(Exit::RebootRequired),
         ConditionState::RemoteUnreachable => Some(Exit::RemoteUnreachable),
         ConditionState::Failed if snapshot.needs_human() => Some(Exit::NeedsHuman),
+        ConditionState::RolledBack => Some(Exit::RolledBack),
         ConditionState::Waiting
         | ConditionState::Paused
         | ConditionState::Holding
         | ConditionState::Drifted
         | ConditionState::Refused
         | ConditionState::Failed
-        | ConditionState::RolledBack
         | ConditionState::Retrying => Some(Exit::Refused),
     }
 }
@@ -214,7 +214,7 @@ mod tests {
             (ConditionState::Drifted, Exit::Refused),
             (ConditionState::Refused, Exit::Refused),
             (ConditionState::Failed, Exit::Refused),
-            (ConditionState::RolledBack, Exit::Refused),
+            (ConditionState::RolledBack, Exit::RolledBack),
             (ConditionState::Retrying, Exit::Refused),
             (ConditionState::RebootRequired, Exit::RebootRequired),
             (ConditionState::RemoteUnreachable, Exit::RemoteUnreachable),

@@ -1,5 +1,5 @@
 //! What the commands share that have the daemon do something at once: say it,
-//! here or on another host, and tell what it did.
+//! here or on other hosts, and tell what it did.
 //!
 //! In: the order, and how. Out: one line, and an exit code. Must not: wait for
 //! what comes of it.
@@ -13,8 +13,8 @@ use super::ask::{HINT_NOT_RUNNING, HINT_OPERATE};
 use super::events::Event;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::hosts::{self, Errand, Repeats, Selection};
 use super::output::{Output, print};
-use super::ssh;
 use crate::ipc::client::{self, CallError, Done, Order};
 use crate::model::deployment::DeploymentId;
 use crate::model::pause::REASON_LIMIT;
@@ -23,20 +23,17 @@ use crate::store::lock;
 /// The arguments that do not depend on what is said.
 #[derive(Clone, Debug, Args)]
 pub(super) struct How {
-    /// The host to do it on, through your own ssh; here if left out.
-    #[arg(value_name = "HOST", value_parser = ssh::destination)]
-    host: Option<String>,
-    /// For people, or one JSON object.
+    #[command(flatten)]
+    selection: Selection,
+    /// For people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
-/// Says it, and tells what the daemon did. `words`: the same for the far side,
-/// each for its shell.
-pub(super) fn run(how: &How, order: &Order, mut words: Vec<String>) -> Result<Exit, Failure> {
-    if let Some(host) = &how.host {
-        words.extend(["--output".to_owned(), how.output.as_str().to_owned()]);
-        return ssh::run(host, &words);
+/// Says it, and tells what the daemon did. `words`: the same for the far side.
+pub(super) fn run(how: &How, order: &Order, words: Vec<String>) -> Result<Exit, Failure> {
+    if how.selection.is_given() {
+        return hosts::run(&how.selection, &errand(words), how.output);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -45,6 +42,19 @@ pub(super) fn run(how: &How, order: &Order, mut words: Vec<String>) -> Result<Ex
     let done = runtime.block_on(client::give(order)).map_err(not_given)?;
     print(&told(order, &done).render(how.output)?)?;
     Ok(Exit::Success)
+}
+
+/// An order is given once: what it did is not known where the connection died.
+fn errand(mut words: Vec<String>) -> Errand {
+    words.extend(["--output".to_owned(), Output::Json.as_str().to_owned()]);
+    Errand {
+        first: words.clone(),
+        again: words,
+        repeats: Repeats::Never,
+        waits: false,
+        expected: None,
+        timeout: None,
+    }
 }
 
 /// What is told of what the daemon did.
@@ -92,11 +102,6 @@ pub(super) fn words_of(deployment: Option<&DeploymentId>) -> Vec<String> {
     deployment.map_or_else(Vec::new, words)
 }
 
-/// A word of the user's for the far side's shell.
-pub(super) fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 /// Says what to do about an order that did not get through.
 fn not_given(error: CallError) -> Failure {
     let (exit, hint) = match &error {
@@ -122,13 +127,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_users_words_reach_the_far_side_as_they_are() {
-        for (word, expected) in [
-            ("", "''"),
-            ("a fair", "'a fair'"),
-            ("it's $(reboot); `reboot`", r"'it'\''s $(reboot); `reboot`'"),
-        ] {
-            assert_eq!(quoted(word), expected);
-        }
+    fn other_hosts_are_told_once_and_answer_in_lines_that_are_understood() {
+        let errand = errand(vec!["pause".to_owned(), "--for".to_owned(), "2h".to_owned()]);
+        assert_eq!(errand.first, ["pause", "--for", "2h", "--output", "json"]);
+        assert_eq!(errand.repeats, Repeats::Never);
+        assert!(!errand.waits);
     }
 }

@@ -31,8 +31,16 @@ impl Output {
 /// Writes the text and a line break, at once. A reader who has seen enough, as
 /// in `deploy-flake status | head`, is no error: the exit code still counts.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
+    write(&format!("{text}\n"))
+}
+
+/// Writes the text as it is, at once; for a reader who has gone see [`print`].
+pub(super) fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(error)
             .context("write to standard output")
             .into()),

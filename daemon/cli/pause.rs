@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::order::{self, quoted, reason};
+use super::order::{self, reason};
 use crate::config::duration;
 use crate::ipc::client::Order;
 use crate::model::pause::LONGEST;
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         words.extend(["--for".to_owned(), duration::show(length)]);
     }
     if !arguments.reason.is_empty() {
-        words.extend(["--reason".to_owned(), quoted(&arguments.reason)]);
+        words.extend(["--reason".to_owned(), arguments.reason.clone()]);
     }
     let order = Order::Pause {
         length: arguments.length,

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::failure::Failure;
-use super::order::{self, quoted, reason};
+use super::order::{self, reason};
 use crate::ipc::client::Order;
 use crate::model::deployment::DeploymentId;
 
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let mut words = vec!["reject".to_owned()];
     words.extend(order::words_of(deployment.as_ref()));
     if !arguments.reason.is_empty() {
-        words.extend(["--reason".to_owned(), quoted(&arguments.reason)]);
+        words.extend(["--reason".to_owned(), arguments.reason.clone()]);
     }
     let reason = arguments.reason.clone();
     order::run(&arguments.how, &Order::Reject { deployment, reason }, words)

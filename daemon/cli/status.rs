@@ -1,9 +1,9 @@
 //! `deploy-flake status`: what runs, what is wanted, what is going on or why
 //! nothing is, since when, and what to do.
 //!
-//! In: the snapshot and the daemon's lock. Out: text or JSON, in a few
-//! milliseconds. Must not: need the daemon, the bus or the network; that is
-//! when it is needed.
+//! In: the snapshot and the daemon's lock, or what other hosts say of theirs.
+//! Out: text or JSON, in a few milliseconds. Must not: need the daemon, the bus
+//! or the network for this host; that is when it is needed.
 
 mod page;
 
@@ -12,34 +12,49 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::ask::HINT_OTHER_VERSION;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::hosts::{self, Selection};
 use super::output::{Output, print};
 use crate::host::clock;
+use crate::model::text::{LINE_LIMIT, one_line};
 use crate::store::snapshot::{ReadError, SCHEMA, Snapshot};
 use crate::store::{lock, snapshot};
 
 /// The arguments.
 #[derive(Debug, Args)]
 pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
     /// For people, or the snapshot as JSON with `daemon_running` and
-    /// `last_new_commit_age` (in seconds) added.
+    /// `last_new_commit_age` (in seconds) added; of other hosts one JSON object a
+    /// line, with the snapshot in it.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.selection.is_given() {
+        hosts::status(&arguments.selection, arguments.output)
+    } else {
+        here(arguments.output)
+    }
+}
+
+/// The state of this host.
+pub(super) fn here(output: Output) -> Result<Exit, Failure> {
     let life = life(Path::new(lock::FILE));
     match snapshot::read(Path::new(snapshot::FILE)) {
         Ok((snapshot, json)) => {
-            print(&known(arguments.output, &snapshot, json, life)?)?;
+            print(&known(output, &snapshot, json, life)?)?;
             Ok(Exit::Success)
         }
         Err(ReadError::Missing(_)) => {
-            print(&unknown(arguments.output, life)?)?;
+            print(&unknown(output, life)?)?;
             Ok(Exit::NotRunning)
         }
         Err(error @ ReadError::Schema { .. }) => {
@@ -48,6 +63,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Err(error @ (ReadError::Unreadable { .. } | ReadError::Malformed { .. })) => {
             let hint = "Run `systemctl restart deploy-flake`, which writes it anew.";
             Err(Failure::new(Exit::Error, error).hint(hint))
+        }
+    }
+}
+
+/// The page of another host, from its JSON: as this host would show it. What
+/// this version does not understand is told by its parts.
+pub(super) fn page_of(json: &Value, now: Timestamp) -> String {
+    let life = match json.get("daemon_running").and_then(Value::as_bool) {
+        Some(true) => Life::Running,
+        Some(false) => Life::Stopped,
+        None => Life::Unknown,
+    };
+    if json.get("host").is_none_or(Value::is_null) {
+        return page::never(life);
+    }
+    match Snapshot::deserialize(json) {
+        Ok(snapshot) => page::render(&snapshot, life, now),
+        Err(error) => {
+            let why = one_line(&error.to_string(), LINE_LIMIT);
+            format!("its state is of another version, see --output json: {why}")
         }
     }
 }

@@ -11,7 +11,6 @@ pub mod environment;
 pub mod command;
 pub mod child;
 pub mod cgroup;
-pub mod foreground;
 pub mod lines;
 pub mod terminal;
 pub mod systemd;

@@ -165,6 +165,7 @@ fn every_file_that_the_documentation_links_to_is_there() {
         ("docs/control.md", "docs/"),
         ("docs/health.md", "docs/"),
         ("docs/hostile-input.md", "docs/"),
+        ("docs/many-hosts.md", "docs/"),
         ("docs/reliability.md", "docs/"),
         ("docs/trust.md", "docs/"),
         ("docs/decisions/README.md", "docs/decisions/"),

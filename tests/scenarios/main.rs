@@ -62,6 +62,8 @@ mod modes;
 mod configuring;
 mod triggering;
 mod triggering_from_afar;
+mod many_hosts;
+mod many_hosts_lost;
 mod retrying;
 mod authorising;
 mod commanding;

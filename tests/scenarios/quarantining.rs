@@ -80,7 +80,7 @@ fn what_was_rolled_back_is_activated_again_by_nobody_but_an_operator() {
     permit(&host);
 
     let looked = host.run(&["deploy-flake", "trigger", "--wait"]);
-    assert_eq!(looked.code, Some(3), "{looked}");
+    assert_eq!(looked.code, Some(9), "{looked}");
     restart(&host);
     invariants(&host, &old, &bad, Expected::Old);
     host.reboot();
@@ -110,7 +110,7 @@ fn what_was_rolled_back_is_activated_again_by_nobody_but_an_operator() {
     host.run(&["rm", "--force", PERMIT]).must_succeed();
     for times in [2, 3] {
         let tried = host.run(&["deploy-flake", "retry", "--wait"]);
-        assert_eq!(tried.code, Some(3), "{tried}");
+        assert_eq!(tried.code, Some(9), "{tried}");
         ended_as(&host, &again, "rolled-back");
         invariants(&host, &good, &bad, Expected::Old);
         assert_eq!(tests_of(&host, &bad), times, "one word, one activation");

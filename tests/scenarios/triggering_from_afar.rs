@@ -1,4 +1,4 @@
-//! `deploy-flake trigger HOST`: the same through the operator's own ssh and a real sshd.
+//! `deploy-flake trigger HOST`: one host, through the operator's own ssh and a real sshd.
 
 use crate::common::{is_all, settled};
 use crate::testbed::child::Output;
@@ -36,10 +36,7 @@ fn an_operator_triggers_a_host_and_has_its_exit_code() {
 
     let turned_away = trigger(&client, &["stranger"]);
     assert_eq!(turned_away.code, Some(1), "{turned_away}");
-    assert!(
-        turned_away.stderr.contains("join the group"),
-        "{turned_away}"
-    );
+    assert!(turned_away.stdout.contains("join the"), "{turned_away}");
 
     host.run(&["systemctl", "stop", "deploy-flake"])
         .must_succeed();
@@ -61,23 +58,17 @@ fn no_name_of_a_host_is_taken_for_an_option_or_a_command() {
         "web1;touch /tmp/mark",
         "web1\ntouch /tmp/mark",
         "\u{202e}1bew",
+        "$(touch${IFS}/tmp/mark)",
+        "`touch${IFS}/tmp/mark`",
+        "root@-oProxyCommand=touch${IFS}/tmp/mark",
+        "ssh://-oProxyCommand=touch${IFS}/tmp/mark/",
+        "nixos://root@web1/$(touch${IFS}/tmp/mark)",
+        "web1;touch${IFS}/tmp/mark",
         "",
     ];
     for name in hostile {
         let refused = trigger(&client, &["--", name]);
         assert_eq!(refused.code, Some(2), "{name:?}: {refused}");
-    }
-    // These look like destinations; ssh itself turns them away.
-    let doubtful = [
-        "$(touch${IFS}/tmp/mark)",
-        "`touch${IFS}/tmp/mark`",
-        "root@-oProxyCommand=touch${IFS}/tmp/mark",
-        "ssh://-oProxyCommand=touch${IFS}/tmp/mark/",
-        "web1;touch${IFS}/tmp/mark",
-    ];
-    for name in doubtful {
-        let refused = trigger(&client, &["--", name]);
-        assert_eq!(refused.code, Some(255), "{name:?}: {refused}");
     }
     assert!(!mark("/tmp/mark"), "no command was run");
 }

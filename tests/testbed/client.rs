@@ -3,8 +3,9 @@
 //! In: commands. Out: what they said. It has no systemd and no daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::child::Output;
+use super::child::{self, Output};
 use super::container::Container;
 use super::host::Host;
 use super::layer::Layer;
@@ -31,7 +32,12 @@ impl Client {
 
     /// Gives a host a name here, as `Host` in the operator's ssh configuration, and a user to log in as.
     pub fn knows(&self, name: &str, host: &Host, user: &str) {
-        let entry = format!("Host {name}\n HostName {}\n User {user}\n", host.address());
+        self.knows_address(name, &host.address().to_string(), user);
+    }
+
+    /// The same for an address at which there may be nobody.
+    pub fn knows_address(&self, name: &str, address: &str, user: &str) {
+        let entry = format!("Host {name}\n HostName {address}\n User {user}\n");
         let append = format!("printf '%s' '{entry}' >> /root/.ssh/config");
         self.run(&["sh", "-c", &append]).must_succeed();
     }
@@ -39,6 +45,25 @@ impl Client {
     /// Runs a command here.
     pub fn run(&self, words: &[&str]) -> Output {
         self.container.run(words)
+    }
+
+    /// Runs a command here that may take longer than others.
+    pub fn run_for(&self, words: &[&str], deadline: Duration) -> Output {
+        child::run(&mut self.container.command(words), deadline)
+    }
+
+    /// Replaces a file here.
+    pub fn write(&self, path: &str, content: &str) {
+        self.container.write(path, content);
+    }
+
+    /// Kills every process here whose command line holds the words, and says how many there were.
+    pub fn kill(&self, words: &str) -> usize {
+        // The shell's own command line holds them, too.
+        let script = "for it in /proc/[0-9]*; do id=${it#/proc/}; [ $id = $$ ] && continue; \
+             case $(tr '\\0' ' ' 2> /dev/null < $it/cmdline) in *\"$1\"*) kill -KILL $id && echo $id;; esac; done";
+        let killed = self.run(&["sh", "-c", script, "kill", words]);
+        killed.stdout.lines().count()
     }
 
     /// Takes the client off the network.

@@ -1,0 +1,182 @@
+//! One host: ssh is started, listened to, and started again while the story says
+//! so.
+//!
+//! In: a destination and an errand. Out: news, the last of which is how it ended.
+//! Must not: decide anything; that is the story's.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
+use tokio::time::{sleep, timeout};
+
+use super::destination::Destination;
+use super::errand::Errand;
+use super::far::{self, LINE_BYTES, Malformed};
+use super::fate::{Ending, Fate};
+use super::ssh::{self, Prompts};
+use super::story::{News, Next, Story};
+use crate::host::lines::{Ended, Line, Lines};
+use crate::host::{clock, random};
+
+/// How long the far side has to end after its last word; then it is ended.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// The longest answer that is read as a whole, in lines of any length.
+const ANSWER_BYTES: usize = 1024 * 1024;
+
+/// How every connection is made.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    /// Options for ssh.
+    pub(super) options: Vec<String>,
+    /// Whether somebody may be asked for a password.
+    pub(super) prompts: Prompts,
+}
+
+/// Where the news of one host go.
+pub(super) struct Teller {
+    /// Which of the hosts.
+    pub(super) number: usize,
+    /// To whoever shows them.
+    pub(super) to: Sender<(usize, News)>,
+}
+
+impl Teller {
+    async fn tell(&self, news: News) {
+        // Nobody listens any more: then nobody is told.
+        let _ = self.to.send((self.number, news)).await;
+    }
+}
+
+/// Follows a host to the end of its story.
+pub(super) async fn follow(host: &Destination, errand: &Errand, way: &Way, teller: &Teller) {
+    let mut story = Story::new(host.label(), host.configuration(), errand);
+    let fate = match errand.timeout {
+        None => connections(host, way, &mut story, teller).await,
+        // What is dropped ends ssh; the daemon goes on.
+        Some(limit) => match timeout(limit, connections(host, way, &mut story, teller)).await {
+            Ok(fate) => fate,
+            Err(_elapsed) => story.gave_up(limit),
+        },
+    };
+    teller.tell(News::Over(Box::new(fate))).await;
+}
+
+async fn connections(
+    host: &Destination,
+    way: &Way,
+    story: &mut Story<'_>,
+    teller: &Teller,
+) -> Fate {
+    loop {
+        teller.tell(News::Connecting).await;
+        let arguments = ssh::arguments(host, &way.options, way.prompts, story.words());
+        let lines = match Lines::start(ssh::PROGRAM, &arguments, LINE_BYTES) {
+            Ok(lines) => lines,
+            Err(error) => return no_ssh(&error),
+        };
+        let ended = match listen(lines, story, teller).await {
+            Ok(Heard::Fate(fate)) => return fate,
+            Ok(Heard::Ended(ended)) => ended,
+            Err(error) => return no_ssh(&error),
+        };
+        let (code, stderr) = (ended.status.code(), &ended.stderr_tail);
+        match story.ended(code, stderr, clock::awake(), random::bits()) {
+            Next::Over(fate) => return fate,
+            Next::Again { after, why } => {
+                teller.tell(News::Lost { why, after }).await;
+                sleep(after).await;
+            }
+        }
+    }
+}
+
+/// What a connection ended with.
+enum Heard {
+    /// The far side's last word.
+    Fate(Fate),
+    /// No such word.
+    Ended(Ended),
+}
+
+async fn listen(
+    mut lines: Lines,
+    story: &mut Story<'_>,
+    teller: &Teller,
+) -> std::io::Result<Heard> {
+    while let Some(line) = lines.next().await? {
+        let said = match line {
+            Line::Whole(line) => far::understand(&line),
+            Line::TooLong => Err(Malformed::TooLong),
+        };
+        match story.hear(said) {
+            None => {}
+            Some(News::Over(fate)) => {
+                // It has nothing to say any more, and is not waited for if it stays.
+                let _ = timeout(LEAVING, lines.end()).await;
+                return Ok(Heard::Fate(*fate));
+            }
+            Some(news) => teller.tell(news).await,
+        }
+    }
+    lines.end().await.map(Heard::Ended)
+}
+
+/// Asks a host for one answer, which is all that it writes.
+///
+/// # Errors
+/// How it ended instead.
+pub(super) async fn ask(
+    host: &Destination,
+    errand: &Errand,
+    way: &Way,
+) -> Result<(Vec<u8>, i32), Fate> {
+    let mut story = Story::new(host.label(), host.configuration(), errand);
+    loop {
+        let arguments = ssh::arguments(host, &way.options, way.prompts, &errand.first);
+        let answer = answer(&arguments).await.map_err(|error| no_ssh(&error))?;
+        let code = answer.ended.status.code();
+        // 7 comes with a state in which nothing is known.
+        if let Some(code @ (0 | 7)) = code
+            && !answer.bytes.is_empty()
+        {
+            return Ok((answer.bytes, code));
+        }
+        let stderr = &answer.ended.stderr_tail;
+        match story.ended(code, stderr, clock::awake(), random::bits()) {
+            Next::Over(fate) => return Err(fate),
+            Next::Again { after, .. } => sleep(after).await,
+        }
+    }
+}
+
+/// What a command wrote, and how it ended.
+struct Answer {
+    bytes: Vec<u8>,
+    ended: Ended,
+}
+
+async fn answer(arguments: &[String]) -> std::io::Result<Answer> {
+    let mut lines = Lines::start(ssh::PROGRAM, arguments, LINE_BYTES)?;
+    let mut bytes = Vec::new();
+    while let Some(line) = lines.next().await? {
+        let Line::Whole(line) = line else {
+            return Err(std::io::Error::other(
+                "the answer has a line without an end",
+            ));
+        };
+        if bytes.len() + line.len() > ANSWER_BYTES {
+            return Err(std::io::Error::other("the answer has no end"));
+        }
+        bytes.extend(line);
+        bytes.push(b'\n');
+    }
+    let ended = lines.end().await?;
+    Ok(Answer { bytes, ended })
+}
+
+fn no_ssh(error: &std::io::Error) -> Fate {
+    Fate::of(Ending::Error)
+        .because(format!("ssh cannot be run: {error}"))
+        .with_remedy("install OpenSSH's client, or run the command on the host")
+}

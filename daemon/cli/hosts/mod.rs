@@ -1,0 +1,224 @@
+//! The same command on many hosts, through the user's own ssh.
+//!
+//! In: destinations, and what to ask of each. Out: every host's story while it
+//! happens, a summary of what is not fine, one exit code for all. Must not: know
+//! what it is that is asked; any subcommand that speaks in events can be sent.
+//!
+//! ```text
+//! words of the command line ─▶ destination   flake: the names of configurations
+//!    ssh, started by connection ─▶ far: lines become events ─▶ story: what they mean
+//!    ─▶ board or plain: what is shown     fate: how it ended, for each and for all
+//! ```
+//!
+//! Nothing in here needs Linux: it is what runs on an operator's own machine.
+
+mod destination;
+mod flake;
+mod ssh;
+mod far;
+mod fate;
+mod errand;
+mod stderr;
+mod story;
+mod connection;
+mod words;
+mod plain;
+mod board;
+mod show;
+mod overview;
+
+pub(super) use errand::{Errand, Repeats};
+
+use std::num::NonZeroU16;
+
+use anyhow::Context as _;
+use clap::Args;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, FuturesUnordered};
+use tokio::sync::mpsc;
+
+use self::connection::{Teller, Way};
+use self::destination::Destination;
+use self::fate::{Ending, Fate};
+use self::flake::{Pattern, Wanted};
+use self::show::Show;
+use self::ssh::Prompts;
+use self::story::News;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::Output;
+
+/// How many news may wait to be shown: enough that no host waits for another.
+const NEWS: usize = 256;
+
+/// Which hosts, and how they are reached.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("hosts-of-flake").args(["all", "on"]).multiple(true))]
+pub(super) struct Selection {
+    /// The hosts to do it on, through your own ssh; here if none is given.
+    ///
+    /// As ssh takes them (`host`, `user@host`), or as
+    /// `nixos://[user@]host[:port][/configuration]`: then it is an error if the
+    /// host runs another configuration.
+    #[arg(value_name = "HOST", value_parser = destination::parse)]
+    hosts: Vec<Destination>,
+    /// All hosts that the local flake has configurations for, by their names.
+    #[arg(long)]
+    all: bool,
+    /// Those whose configuration's name fits, such as 'web-*'; may be repeated.
+    #[arg(long, value_name = "PATTERN", value_parser = flake::pattern)]
+    on: Vec<Pattern>,
+    /// Where the local flake is.
+    #[arg(long, value_name = "FLAKE", default_value = ".", requires = "hosts-of-flake",
+          value_parser = flake::reference)]
+    flake: String,
+    /// How many hosts at a time.
+    #[arg(long, value_name = "NUMBER", default_value = "32")]
+    parallel: NonZeroU16,
+    /// An option for ssh, such as ConnectTimeout=60; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = ssh::option)]
+    ssh_option: Vec<String>,
+}
+
+impl Selection {
+    /// Whether it is for other hosts.
+    pub(super) fn is_given(&self) -> bool {
+        !self.hosts.is_empty() || self.all || !self.on.is_empty()
+    }
+
+    /// Every host, once.
+    async fn destinations(&self) -> Result<Vec<Destination>, Failure> {
+        let mut all = self.hosts.clone();
+        let wanted = match (self.all, &self.on[..]) {
+            (true, _) => Some(Wanted::All),
+            (false, []) => None,
+            (false, patterns) => Some(Wanted::Some(patterns)),
+        };
+        if let Some(wanted) = wanted {
+            all.extend(flake::hosts(&self.flake, &wanted).await?);
+        }
+        let mut labels = std::collections::BTreeSet::new();
+        all.retain(|host| labels.insert(host.label().to_owned()));
+        Ok(all)
+    }
+
+    fn way(&self, hosts: &[Destination]) -> Way {
+        let prompts = match hosts {
+            [_] => Prompts::Allowed,
+            _ => Prompts::Forbidden,
+        };
+        Way {
+            options: self.ssh_option.clone(),
+            prompts,
+        }
+    }
+}
+
+/// Sends the errand to every host, and tells how it goes.
+pub(super) fn run(selection: &Selection, errand: &Errand, output: Output) -> Result<Exit, Failure> {
+    runtime()?.block_on(async {
+        let hosts = selection.destinations().await?;
+        let labels = hosts.iter().map(|it| it.label().to_owned()).collect();
+        let mut show = Show::new(labels, output);
+        let interrupted = tokio::signal::ctrl_c();
+        tokio::select! {
+            biased;
+            // ssh has ended by the same key; nothing else is lost.
+            _ = interrupted => {
+                show.leave()?;
+                Err(stopped())
+            }
+            endings = send(&hosts, selection, errand, &mut show) => {
+                let exit = fate::exit(endings?);
+                show.summary(exit)?;
+                Ok(exit)
+            }
+        }
+    })
+}
+
+/// Asks every host for its state.
+pub(super) fn status(selection: &Selection, output: Output) -> Result<Exit, Failure> {
+    runtime()?.block_on(async {
+        let hosts = selection.destinations().await?;
+        let way = selection.way(&hosts);
+        let errand = Errand::answer(&["status", "--output", "json"]);
+        let asked = stream::iter(&hosts).map(|host| {
+            let (way, errand) = (&way, &errand);
+            async move { (host, connection::ask(host, errand, way).await) }
+        });
+        let mut answers = asked.buffered(selection.parallel.get().into());
+        let mut overview = overview::Overview::new(&hosts, output);
+        while let Some((host, answer)) = answers.next().await {
+            overview.take(host, answer)?;
+        }
+        overview.end()
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    Ok(runtime.context("start the runtime")?)
+}
+
+fn stopped() -> Failure {
+    Failure::new(Exit::Interrupted, anyhow::anyhow!("interrupted"))
+        .hint("The daemons go on; `deploy-flake status HOST...` tells how far they are.")
+}
+
+/// Follows all hosts, so many at a time, and shows what comes.
+async fn send(
+    hosts: &[Destination],
+    selection: &Selection,
+    errand: &Errand,
+    show: &mut Show,
+) -> Result<Vec<Ending>, Failure> {
+    let way = selection.way(hosts);
+    let (to, mut news) = mpsc::channel(NEWS);
+    let follow = |(number, host)| {
+        let teller = Teller {
+            number,
+            to: to.clone(),
+        };
+        let way = &way;
+        async move { connection::follow(host, errand, way, &teller).await }
+    };
+    let mut waiting = hosts.iter().enumerate().map(follow);
+    let mut going: FuturesUnordered<_> = waiting
+        .by_ref()
+        .take(selection.parallel.get().into())
+        .collect();
+    let mut endings = Vec::new();
+    let mut ticks = tokio::time::interval(show::TICK);
+    while endings.len() < hosts.len() {
+        // Each arm is cancel-safe: a connection that is not polled goes on when
+        // it is, news stay in the channel, a tick that is missed is made up for.
+        tokio::select! {
+            Some(()) = going.next() => going.extend(waiting.next()),
+            Some((number, it)) = news.recv() => {
+                if let News::Over(fate) = &it {
+                    endings.push(fate.ending);
+                }
+                show.take(number, it)?;
+            }
+            _ = ticks.tick() => show.tick()?,
+        }
+    }
+    Ok(endings)
+}
+
+/// What stands at the end of a story, for all who show it.
+fn over(news: &News) -> Option<&Fate> {
+    match news {
+        News::Over(fate) => Some(fate),
+        News::Connecting
+        | News::Told { .. }
+        | News::Phase(_)
+        | News::Restarted
+        | News::Unexpected { .. }
+        | News::Lost { .. }
+        | News::Other(_) => None,
+    }
+}

@@ -1,0 +1,129 @@
+//! What is written where there is no terminal: `host: what happened`, or one
+//! JSON object a line (schema 1, `docs/exit-codes.md`).
+//!
+//! In: news. Out: lines. Must not: keep anything.
+
+use serde_json::{Value, json};
+
+use super::fate::{Ending, Fate, counts};
+use super::story::News;
+use super::words;
+use crate::cli::exit::Exit;
+use crate::model::text::is_unsafe;
+
+/// The version of the lines.
+const SCHEMA: u32 = 1;
+
+/// The line for people.
+pub(super) fn text(label: &str, news: &News) -> String {
+    format!("{label}: {}", words::news(news))
+}
+
+/// The line for programs.
+pub(super) fn json(label: &str, news: &News) -> String {
+    let mut line = match news {
+        News::Connecting => json!({"event": "connecting"}),
+        News::Told { look } => json!({"event": "told", "look": look}),
+        News::Phase(name) => json!({"event": "phase", "name": name.as_str()}),
+        News::Restarted => json!({"event": "restarted"}),
+        News::Unexpected { wanted } => json!({"event": "unexpected", "wanted": wanted}),
+        News::Lost { why, after } => {
+            json!({"event": "lost", "why": why, "again_in_seconds": after.as_secs_f64()})
+        }
+        News::Other(name) => json!({"event": "other", "name": name.as_str()}),
+        News::Over(fate) => end(fate),
+    };
+    line["schema"] = SCHEMA.into();
+    line["host"] = label.into();
+    safe(&line)
+}
+
+fn end(fate: &Fate) -> Value {
+    json!({
+        "event": "end",
+        "exit": fate.ending.exit().code(),
+        "ending": fate.ending.as_str(),
+        "commit": fate.commit,
+        "why": fate.why,
+        "to_do": fate.to_do,
+        "snapshot": fate.snapshot,
+    })
+}
+
+/// The last line for programs.
+pub(super) fn json_summary(endings: &[Ending], exit: Exit) -> String {
+    let counts = counts(endings).into_iter();
+    let counts: serde_json::Map<String, Value> = counts
+        .map(|(ending, count)| (ending.as_str().to_owned(), count.into()))
+        .collect();
+    let line = json!({
+        "schema": SCHEMA,
+        "event": "summary",
+        "exit": exit.code(),
+        "hosts": endings.len(),
+        "endings": counts,
+    });
+    safe(&line)
+}
+
+/// The value on one line. JSON escapes what steers a terminal in seven bits;
+/// the rest of what does is escaped here, because people look at JSON, too.
+pub(super) fn safe(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.chars().any(is_unsafe) {
+        return text;
+    }
+    let mut shown = String::new();
+    for character in text.chars() {
+        if is_unsafe(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::snapshot::example::commit;
+
+    #[test]
+    fn lines_for_programs_name_the_host() {
+        assert_eq!(
+            json("web1", &News::Told { look: 6 }),
+            r#"{"event":"told","host":"web1","look":6,"schema":1}"#
+        );
+        let fate = Fate {
+            commit: Some(commit()),
+            ..Fate::of(Ending::Refused)
+        };
+        let over = News::Over(Box::new(fate.because("Why.").with_remedy("What.")));
+        let line: Value = serde_json::from_str(&json("web1", &over)).expect("it is JSON");
+        let expected = json!({
+            "schema": 1, "host": "web1", "event": "end", "exit": 3, "ending": "refused",
+            "commit": commit(), "why": "Why.", "to_do": "What.", "snapshot": null,
+        });
+        assert_eq!(line, expected);
+        assert_eq!(
+            json_summary(
+                &[Ending::Deployed, Ending::Refused, Ending::Refused],
+                Exit::Mixed
+            ),
+            r#"{"endings":{"deployed":1,"refused":2},"event":"summary","exit":11,"hosts":3,"schema":1}"#
+        );
+    }
+
+    #[test]
+    fn json_steers_no_terminal_and_says_the_same() {
+        let value = json!({"a": "\u{1b}[2J\u{9b}2J\u{202e}\u{e0041}\u{7f}ü"});
+        let line = safe(&value);
+        assert!(!line.chars().any(is_unsafe), "{line}");
+        let read: Value = serde_json::from_str(&line).expect("it is JSON");
+        assert_eq!(read, value);
+    }
+}
