@@ -121,6 +121,13 @@ pub enum Command {
     /// 7 the daemon has not run since the host was booted; 11 the hosts differ
     /// in that; 255 ssh did not get to the host.
     Status(status::Arguments),
+    /// Runs what another host asks for over ssh, if it is `trigger` or `status`.
+    ///
+    /// For authorized_keys: command="deploy-flake remote",restrict ssh-ed25519 ...
+    /// The key then may have the daemon look, wait for what comes of it, and see
+    /// the state, and nothing else: `deploy-flake trigger` with --wait,
+    /// --timeout, --expect and --output, and `deploy-flake status` with --output.
+    Remote,
     /// Fetches for the daemon, which starts it; not for use by hand.
     #[command(hide = true)]
     Fetcher(fetcher::Arguments),
@@ -175,6 +182,7 @@ impl Command {
             | Self::Reject(_)
             | Self::Rollback(_)
             | Self::Status(_)
+            | Self::Remote
             | Self::Guardian(_)
             | Self::Probe(_) => false,
         }
@@ -248,6 +256,8 @@ mod tests {
             ("status host1 host2", true),
             ("status --all --output json", true),
             ("status -- -x", false),
+            ("remote", true),
+            ("remote trigger", false),
             ("trigger --timeout 5m", false),
             ("trigger --wait --timeout 5", false),
             ("trigger -- -oProxyCommand=x", false),

@@ -25,6 +25,7 @@ mod confirm;
 mod reject;
 mod rollback;
 mod expect;
+mod remote;
 mod hosts;
 mod follow;
 mod events;
@@ -48,6 +49,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Reject(arguments) => reject::run(&arguments),
         Command::Rollback(arguments) => rollback::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Remote => remote::run(),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),
         Command::Probe(arguments) => probe::run(arguments),

@@ -1,6 +1,6 @@
 //! The only reader of the environment, besides `main`: which programs this
-//! daemon uses, found once on its PATH, and through which proxies;
-//! whether a terminal is to be given colours.
+//! daemon uses, found once on its PATH, and through which proxies; what sshd
+//! says that was asked for; whether a terminal is to be given colours.
 //!
 //! In: PATH, the proxies' variables, and a few others. Out: absolute paths that stay the same
 //! for the daemon's life.
@@ -121,6 +121,15 @@ pub fn own_program() -> std::io::Result<PathBuf> {
 )]
 pub fn credentials_directory() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// What was asked of sshd, where it runs another command instead.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the environment"
+)]
+pub fn ssh_original_command() -> Option<std::ffi::OsString> {
+    std::env::var_os("SSH_ORIGINAL_COMMAND")
 }
 
 /// What the environment says about terminals.

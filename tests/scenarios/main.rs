@@ -64,6 +64,7 @@ mod triggering;
 mod triggering_from_afar;
 mod many_hosts;
 mod many_hosts_lost;
+mod remote_key;
 mod retrying;
 mod authorising;
 mod commanding;
