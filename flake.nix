@@ -30,7 +30,10 @@
             ];
           };
           cargoLock.lockFile = ./Cargo.lock;
-          nativeBuildInputs = [ pkgs.pkg-config ];
+          nativeBuildInputs = [
+            pkgs.installShellFiles
+            pkgs.pkg-config
+          ];
           buildInputs = [
             pkgs.curl
             pkgs.openssl
@@ -38,6 +41,16 @@
           ];
           # The tests boot hosts and need root: `tests/all` runs them.
           doCheck = false;
+          # The program knows its own arguments; one for another platform cannot be asked here.
+          postInstall = lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+            $out/bin/deploy-flake generate man man
+            installManPage man/*
+            for shell in bash fish zsh; do
+              $out/bin/deploy-flake generate completions $shell > deploy-flake.$shell
+            done
+            installShellCompletion --cmd deploy-flake \
+              --bash deploy-flake.bash --fish deploy-flake.fish --zsh deploy-flake.zsh
+          '';
           meta = {
             inherit (manifest) description;
             license = lib.licenses.mit;

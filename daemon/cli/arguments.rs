@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use super::{
-    allow, check_config, confirm, daemon, fetcher, guardian, pause, probe, reject, resume, retry,
-    rollback, status, trigger,
+    allow, check_config, confirm, daemon, fetcher, generate, guardian, pause, probe, reject, resume,
+    retry, rollback, status, trigger,
 };
 
 /// Keeps a NixOS host equal to what its git remote asks for.
@@ -128,6 +128,9 @@ pub enum Command {
     /// the state, and nothing else: `deploy-flake trigger` with --wait,
     /// --timeout, --expect and --output, and `deploy-flake status` with --output.
     Remote,
+    /// Writes completions for shells, or manual pages; for packages.
+    #[command(hide = true)]
+    Generate(generate::Arguments),
     /// Fetches for the daemon, which starts it; not for use by hand.
     #[command(hide = true)]
     Fetcher(fetcher::Arguments),
@@ -183,6 +186,7 @@ impl Command {
             | Self::Rollback(_)
             | Self::Status(_)
             | Self::Remote
+            | Self::Generate(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,
         }

@@ -26,6 +26,7 @@ mod reject;
 mod rollback;
 mod expect;
 mod remote;
+mod generate;
 mod hosts;
 mod follow;
 mod events;
@@ -50,6 +51,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Rollback(arguments) => rollback::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Remote => remote::run(),
+        Command::Generate(arguments) => generate::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),
         Command::Probe(arguments) => probe::run(arguments),
