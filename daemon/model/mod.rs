@@ -18,3 +18,6 @@ pub mod stage;
 pub mod text;
 pub mod credential;
 pub mod flake;
+pub mod package;
+pub mod closure;
+pub mod description;
