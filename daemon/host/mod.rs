@@ -16,3 +16,4 @@ pub mod terminal;
 pub mod systemd;
 pub mod journal;
 pub mod unit_file;
+pub mod closure;
