@@ -7,4 +7,5 @@ pub mod token;
 pub mod plan;
 pub mod record;
 pub mod snapshot;
+pub mod history;
 pub mod lock;
