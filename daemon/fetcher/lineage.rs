@@ -55,6 +55,17 @@ impl Lineage {
         })
     }
 
+    /// That commit and no other.
+    pub(super) fn only(commit: &CommitId) -> Result<Self, Trouble> {
+        let id = ObjectId::from_hex(commit.as_str().as_bytes());
+        let id = id.map_err(|error| Trouble::new(Problem::Protocol, error.to_string()))?;
+        Ok(Self {
+            tip: commit.clone(),
+            base: None,
+            commits: vec![id],
+        })
+    }
+
     /// The objects from `first` on, until a page is full.
     pub(super) fn page(
         &self,

@@ -161,6 +161,9 @@ fn respond(fetcher: &mut Fetcher, line: &[u8]) -> Answer {
         Ok(Request::Lineage { tip, base, first }) => fetcher
             .lineage(&tip, base.as_ref(), first)
             .unwrap_or_else(|trouble| trouble.answer("")),
+        Ok(Request::Commit { commit }) => fetcher
+            .commit(&commit)
+            .unwrap_or_else(|trouble| trouble.answer("")),
         Err(error) => Trouble::new(Problem::Protocol, error.to_string()).answer(""),
     }
 }

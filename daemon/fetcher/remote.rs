@@ -101,6 +101,11 @@ impl Fetcher {
         page
     }
 
+    /// One commit that the mirror holds.
+    pub(super) fn commit(&mut self, commit: &CommitId) -> Result<Answer, Trouble> {
+        Lineage::only(commit)?.page(&self.mirror.open()?, 0)
+    }
+
     /// Brings the commit into the mirror.
     ///
     /// A branch that moved meanwhile is not fetched: whoever asked polls again.

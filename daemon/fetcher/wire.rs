@@ -62,6 +62,12 @@ pub enum Request {
         /// The first of them that was not sent yet.
         first: usize,
     },
+    /// What does this commit say? It is in the mirror. The answer is a lineage of
+    /// one.
+    Commit {
+        /// Which.
+        commit: CommitId,
+    },
 }
 
 /// Where a branch is to be found.

@@ -24,6 +24,7 @@ use crate::host::clock;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::policy::{ForcePush, Require, Trust};
 use crate::model::revision::{Branch, CommitId, Confirmed};
+use crate::trust::commit::Commit;
 use crate::trust::history::{Accepted, Demand, History, Question, Refused};
 use crate::trust::keys::Signer;
 
@@ -130,6 +131,15 @@ impl Judge {
             force_push: self.trust.force_push,
         };
         self.decide(remote, case).await
+    }
+
+    /// Who signed the commit, as far as keys are demanded and known.
+    pub(crate) fn signer(&self, commit: &Commit) -> Option<Signer> {
+        if self.trust.require == Require::Nothing {
+            return None;
+        }
+        let keys = self.keys().ok()?.parse(&self.trust).ok()?;
+        keys.verify(commit, clock::now().wall).ok()
     }
 
     async fn decide(&self, remote: &Remote, case: Case) -> Result<(), Failure> {
@@ -303,6 +313,6 @@ fn demand(require: Require) -> Demand {
 }
 
 /// Where only the ancestry is asked for, nobody is asked who signed.
-fn nobody(_: &crate::trust::commit::Commit) -> Result<Signer, crate::trust::Untrusted> {
+fn nobody(_: &Commit) -> Result<Signer, crate::trust::Untrusted> {
     Err(crate::trust::Untrusted::Unsigned)
 }

@@ -19,15 +19,18 @@ use super::step::Steps;
 use super::{Stages, activate, boot, build, check, confirm, guard, health, observe, probe};
 use crate::config::Config;
 use crate::fetcher::wire::RemoteAddress;
+use crate::host::closure::{self, ClosureError};
 use crate::host::environment::Programs;
 use crate::host::systemd::{ShutdownLock, SystemState, Systemd};
+use crate::model::closure::Difference;
 use crate::model::deployment::{DeploymentId, System};
+use crate::model::description::Description;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::flake::Flake;
 use crate::model::health::{Baseline, Reachability};
 use crate::model::offer::{Offer, RemoteNumber};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback, OnUnhealthy};
-use crate::model::revision::{Branch, Candidate, Confirmed};
+use crate::model::revision::{Branch, Candidate, CommitId, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
@@ -413,6 +416,17 @@ impl Stages for Machine {
         };
         let (root, entry) = (Path::new(ROOT), &self.boot_entry);
         boot::restore(&self.steps, root, id, restoration, entry).await
+    }
+
+    async fn describe(&self, commit: &CommitId) -> Option<Description> {
+        self.remotes.describe(commit).await
+    }
+
+    async fn compare(&self, old: &Toplevel, new: &Toplevel) -> Result<Difference, ClosureError> {
+        let nix = &self.steps.programs().nix;
+        let old = closure::read(nix, old).await?;
+        let new = closure::read(nix, new).await?;
+        Ok(Difference::between(&old, &new))
     }
 
     async fn abandon(&self, id: &DeploymentId, step: UnitStep) {

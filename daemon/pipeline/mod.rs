@@ -30,12 +30,15 @@ pub(crate) mod remotes;
 pub mod build;
 pub mod machine;
 
+use crate::host::closure::ClosureError;
 use crate::host::systemd::ShutdownLock;
+use crate::model::closure::Difference;
 use crate::model::deployment::{DeploymentId, System};
+use crate::model::description::Description;
 use crate::model::failure::Failure;
 use crate::model::health::Baseline;
 use crate::model::offer::{Offer, RemoteNumber};
-use crate::model::revision::{Candidate, Confirmed};
+use crate::model::revision::{Candidate, CommitId, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
     Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
@@ -203,6 +206,17 @@ pub trait Stages: Send + Sync + 'static {
         previous: &ProfileEntry,
         failed: &Toplevel,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What a commit that a remote was just seen to offer says of itself, and who
+    /// signed it. None: nobody can say now, and nobody waits for it.
+    fn describe(&self, commit: &CommitId) -> impl Future<Output = Option<Description>> + Send;
+
+    /// How one system's closure differs from another's.
+    fn compare(
+        &self,
+        old: &Toplevel,
+        new: &Toplevel,
+    ) -> impl Future<Output = Result<Difference, ClosureError>> + Send;
 
     /// Ends a step that is not wanted any more, and lets its unit go.
     fn abandon(&self, id: &DeploymentId, step: UnitStep) -> impl Future<Output = ()> + Send;

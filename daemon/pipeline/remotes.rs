@@ -20,6 +20,7 @@ use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
 use crate::host::systemd::Systemd;
 use crate::model::credential::Credential;
+use crate::model::description::{Description, Signer};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::{Ancestry, Offer, RemoteNumber};
 use crate::model::policy::ForcePush;
@@ -319,6 +320,15 @@ impl Remotes {
             mirror: remote.place().mirror(),
             url: remote.address().url.clone(),
         }
+    }
+
+    /// What a commit says of itself, and who signed it; None: nobody can say now.
+    pub(crate) async fn describe(&self, commit: &CommitId) -> Option<Description> {
+        let followed = &self.all[self.known_holder(commit)?.0];
+        let commit = followed.remote.commit(commit).await?;
+        let signer = followed.judge.signer(&commit);
+        let signer = signer.map(|it| Signer::new(&it.principal, &it.key));
+        Some(Description::of(commit.message(), signer))
     }
 
     /// Has the mirror from which a commit could not be imported proven or made

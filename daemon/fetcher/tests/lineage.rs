@@ -180,3 +180,27 @@ fn a_commit_that_is_there_follows_itself_and_one_that_is_not_is_incomplete() {
     assert!(is_incomplete, "{absent:?}");
     assert_eq!(follows_itself(&upstream.floor), there, "it goes on");
 }
+
+/// By this the daemon finds out what a commit says of itself.
+#[test]
+fn one_commit_is_shown_by_its_bytes() {
+    let upstream = Upstream::new();
+    let mut fetcher = upstream.world.fetched();
+    let mut show = |commit: CommitId| ask(&mut fetcher, &Request::Commit { commit });
+    let tip = upstream.at("main");
+    let Answer::Lineage { objects, next } = show(tip.clone()) else {
+        panic!("the commit is there");
+    };
+    assert_eq!((objects.len(), next), (1, None));
+    let mut history = History::default();
+    assert_eq!(history.add(&bytes(&objects[0])), Ok(tip));
+    let absent = show(commit(&"0123456789".repeat(4)));
+    let is_incomplete = matches!(
+        absent,
+        Answer::Failed {
+            problem: Problem::Incomplete,
+            ..
+        }
+    );
+    assert!(is_incomplete, "{absent:?}");
+}

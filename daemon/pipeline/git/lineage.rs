@@ -15,6 +15,7 @@ use crate::fetcher::wire::{Answer, Problem, Request};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::CommitId;
 use crate::trust::Untrusted;
+use crate::trust::commit::Commit;
 use crate::trust::history::{COMMIT_LIMIT, Demand, History, NotAdded, Question, Refused};
 
 /// How long a mirror is waited for that is just being fetched into: what it
@@ -108,6 +109,24 @@ impl Remote {
         };
         state.conversation = Some(reply.conversation);
         Some(holds)
+    }
+
+    /// A commit that the mirror holds, by the id that is computed here. None: it
+    /// cannot be asked now. Nobody waits for a remote, or starts a fetcher, for
+    /// what is only told.
+    pub(in super::super) async fn commit(&self, id: &CommitId) -> Option<Commit> {
+        let mut state = timeout(PATIENCE, self.state.lock()).await.ok()?;
+        let conversation = state.conversation.take()?;
+        let request = Request::Commit { commit: id.clone() };
+        let reply = conversation.ask(&request, PATIENCE).await.ok()?;
+        let Answer::Lineage { objects, .. } = reply.answer else {
+            // It is in doubt, and not kept.
+            return None;
+        };
+        state.conversation = Some(reply.conversation);
+        let object = bytes(objects.first()?).ok()?;
+        let commit = Commit::parse(&object).ok()?;
+        (commit.id == *id).then_some(commit)
     }
 
     async fn lineage_within(

@@ -76,7 +76,7 @@ async fn answer(theirs: DuplexStream, script: &[Answer]) -> Vec<Asked> {
         asked.push(match serde_json::from_str(&line).expect("a request") {
             Request::Poll { .. } => Asked::Poll,
             Request::Fetch { .. } => Asked::Fetch,
-            Request::Lineage { .. } => Asked::Lineage,
+            Request::Lineage { .. } | Request::Commit { .. } => Asked::Lineage,
             Request::Heartbeat { .. } => Asked::Heartbeat,
         });
         let mut text = serde_json::to_vec(answer).expect("answers serialise");
