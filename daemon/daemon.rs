@@ -12,6 +12,7 @@ mod core;
 mod followed;
 mod looking;
 mod publisher;
+mod recorder;
 mod rolling_back;
 mod shutdown;
 mod standing;
@@ -30,6 +31,7 @@ use self::answering::{answer, tell};
 use self::core::{Core, Parts};
 use self::looking::Limits;
 use self::publisher::Publisher;
+use self::recorder::Recorder;
 use self::rolling_back::FoundOut;
 use self::standing::{Sighting, Standing};
 use crate::config::Config;
@@ -47,6 +49,7 @@ use crate::pipeline::replace::Origin;
 use crate::reconcile::schedule::Draws;
 use crate::reconcile::state::State;
 use crate::report::{milestones, notify};
+use crate::store::history::{self, History};
 use crate::store::ledger::{Ledger, Source};
 use crate::store::{lock, snapshot};
 
@@ -118,6 +121,8 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         Limits::new(timeout, &config.deadlines)
     });
     let limits = limits.collect();
+    let recorder = Recorder::new(Arc::clone(&stages), History::new(history::DIRECTORY));
+    recorder.resume(&state, clock::now());
     let mut core = Core::new(Parts {
         stages: Arc::clone(&stages),
         executor,
@@ -132,6 +137,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         seen,
         found_out,
         publisher,
+        recorder,
     });
     core.publish();
     // After the first snapshot: whoever can call the daemon can also read it.

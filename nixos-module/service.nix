@@ -21,7 +21,9 @@
     OOMScoreAdjust = -500;
 
     StateDirectory = "deploy-flake";
-    StateDirectoryMode = "0700";
+    # Nobody but root lists or opens what is the daemon's own; everybody may read
+    # the history below it.
+    StateDirectoryMode = "0711";
     RuntimeDirectory = "deploy-flake";
     RuntimeDirectoryMode = "0755";
     # `status` answers while the daemon is stopped, and the results of steps

@@ -14,6 +14,7 @@ use tracing::{debug, error, warn};
 
 use super::looking::{Limits, Looking, look};
 use super::publisher::Publisher;
+use super::recorder::{Moment, Recorder};
 use super::rolling_back::{self, FoundOut, Wanted};
 use super::shutdown::Shutdown;
 use super::standing::{IsTested, Seen, Sighting, Standing};
@@ -74,6 +75,7 @@ pub(super) struct Core<S> {
     has_tidied: bool,
     unsaved: Option<Unsaved>,
     publisher: Publisher,
+    recorder: Recorder<S>,
     shutdown: Shutdown,
 }
 
@@ -100,6 +102,7 @@ pub(super) struct Parts<S> {
     pub(super) seen: mpsc::UnboundedSender<Sighting>,
     pub(super) found_out: mpsc::UnboundedSender<FoundOut>,
     pub(super) publisher: Publisher,
+    pub(super) recorder: Recorder<S>,
 }
 
 impl<S: Stages> Core<S> {
@@ -133,6 +136,7 @@ impl<S: Stages> Core<S> {
             has_tidied: false,
             unsaved: None,
             publisher: parts.publisher,
+            recorder: parts.recorder,
         }
     }
 
@@ -516,6 +520,12 @@ impl<S: Stages> Core<S> {
             let offers = self.standing.offers(&self.state.confirmed());
             let branch = self.standing.branch(&offers);
             story::tell(branch, &self.state, &next.state, took);
+            let moment = Moment {
+                now: clock::now(),
+                observed: &self.standing.observed,
+                origin: self.standing.origin(&offers),
+            };
+            self.recorder.note(&self.state, &next.state, &moment);
         }
         if next.state.phase != self.state.phase {
             self.phase_entered = Instant::now();

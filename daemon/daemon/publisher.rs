@@ -389,7 +389,7 @@ fn reboot_name(reboot: Reboot) -> RebootName {
     }
 }
 
-fn phase_name(phase: &Phase) -> PhaseName {
+pub(super) fn phase_name(phase: &Phase) -> PhaseName {
     match phase {
         Phase::Resting => PhaseName::Resting,
         Phase::Importing { .. } => PhaseName::Importing,

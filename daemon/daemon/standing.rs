@@ -19,6 +19,7 @@ use crate::model::testing::Testing;
 use crate::model::time::Now;
 use crate::reconcile::choose::{self, Choice, Offered, Place};
 use crate::report::milestones;
+use crate::store::history::Origin;
 
 /// What a look at a remote saw.
 #[derive(Debug)]
@@ -168,6 +169,16 @@ impl Standing {
     /// The branch that is followed, for people.
     pub(super) fn branch(&self, offers: &[Offered]) -> &Branch {
         &self.remotes[self.spoken_of(offers)].branch
+    }
+
+    /// The remote that is followed, for the history.
+    pub(super) fn origin(&self, offers: &[Offered]) -> Origin {
+        let remote = &self.remotes[self.spoken_of(offers)];
+        Origin {
+            name: remote.name.clone(),
+            url: remote.url.clone(),
+            branch: remote.branch.clone(),
+        }
     }
 
     /// Tells the journal what is new of the remotes among each other.

@@ -73,7 +73,7 @@ fn the_unit_has_neither_network_nor_capabilities_nor_a_writable_system() {
         "RestrictAddressFamilies = [ \"AF_UNIX\" ];",
         "ProtectSystem = \"strict\";",
         "ProtectHome = true;",
-        "StateDirectoryMode = \"0700\";",
+        "StateDirectoryMode = \"0711\";",
         "RuntimeDirectoryMode = \"0755\";",
     ]);
 }

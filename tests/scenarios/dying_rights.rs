@@ -61,7 +61,9 @@ fn files_belong_to_whom_they_are_for() {
     let mut scene = Scene::new();
     scene.undisturbed();
     for (path, expected) in [
-        ("/var/lib/deploy-flake", "700 root root"),
+        ("/var/lib/deploy-flake", "711 root root"),
+        ("/var/lib/deploy-flake/history", "755 root root"),
+        ("/var/lib/deploy-flake/history/draft", "600 root root"),
         ("/var/lib/deploy-flake/ledger", "600 root root"),
         ("/run/deploy-flake", "755 root root"),
         ("/run/deploy-flake/status.json", "644 root root"),
@@ -75,6 +77,9 @@ fn files_belong_to_whom_they_are_for() {
         let found = scene.host.run(&["stat", "--format=%a %U %G", path]);
         assert_eq!(found.text(), expected, "{path}");
     }
+    // Others reach the history, and of the rest of the state nothing.
+    let open = "find /var/lib/deploy-flake -name history -prune -o -type f -perm /077 -print";
+    assert_eq!(scene.host.shell(open).must_succeed().stdout, "");
     let nobody = [
         "setpriv",
         "--reuid=nobody",
