@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use super::{
-    allow, check_config, confirm, daemon, fetcher, generate, guardian, pause, probe, reject, resume,
-    retry, rollback, status, trigger,
+    allow, check_config, confirm, daemon, diff, fetcher, generate, guardian, history, logs, pause,
+    probe, reject, resume, retry, rollback, show, status, trigger,
 };
 
 /// Keeps a NixOS host equal to what its git remote asks for.
@@ -131,6 +131,26 @@ pub enum Command {
     /// Writes completions for shells, or manual pages; for packages.
     #[command(hide = true)]
     Generate(generate::Arguments),
+    /// Lists the deployments that ended, newest first.
+    ///
+    /// For everybody, also while the daemon is stopped. Exit codes: 0 listed, 1
+    /// they cannot be read.
+    History(history::Arguments),
+    /// Shows all that is kept of one deployment.
+    ///
+    /// For everybody, also while the daemon is stopped. Exit codes: 0 shown, 1 it
+    /// is not kept, or cannot be read.
+    Show(show::Arguments),
+    /// Shows how two systems differ: packages, kernel, units, size.
+    ///
+    /// For everybody. Exit codes: 0 shown, whether they differ or not; 1 they
+    /// cannot be compared.
+    Diff(diff::Arguments),
+    /// Shows what daemon and steps said of one deployment, from the journal.
+    ///
+    /// For root and members of the group systemd-journal. Exit codes: 0 shown, 1
+    /// there is nothing to show.
+    Logs(logs::Arguments),
     /// Fetches for the daemon, which starts it; not for use by hand.
     #[command(hide = true)]
     Fetcher(fetcher::Arguments),
@@ -187,6 +207,10 @@ impl Command {
             | Self::Status(_)
             | Self::Remote
             | Self::Generate(_)
+            | Self::History(_)
+            | Self::Show(_)
+            | Self::Diff(_)
+            | Self::Logs(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,
         }
@@ -295,6 +319,19 @@ mod tests {
             ("rollback --to /nix/store/x", false),
             ("status --output text", true),
             ("status --output xml", false),
+            ("history", true),
+            ("history --limit 100 --output json", true),
+            ("history --limit many", false),
+            ("show 00c0", true),
+            ("show", false),
+            ("diff", true),
+            ("diff 00c0", true),
+            ("diff booted running --output json", true),
+            ("diff a b c", false),
+            ("logs", true),
+            ("logs 00c0 --follow", true),
+            ("logs -- --flush", true),
+            ("logs --flush", false),
             ("fetcher --mirror /x", true),
             ("fetcher", false),
             ("probe --config /x --within 1000", true),

@@ -31,6 +31,11 @@ mod hosts;
 mod follow;
 mod events;
 mod status;
+mod past;
+mod history;
+mod show;
+mod diff;
+mod logs;
 
 use self::arguments::{Arguments, Command};
 use self::exit::Exit;
@@ -52,6 +57,10 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Status(arguments) => status::run(&arguments),
         Command::Remote => remote::run(),
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
+        Command::Show(arguments) => show::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
+        Command::Logs(arguments) => logs::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),
         Command::Probe(arguments) => probe::run(arguments),

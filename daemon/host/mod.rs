@@ -12,6 +12,7 @@ pub mod command;
 pub mod child;
 pub mod cgroup;
 pub mod lines;
+pub mod foreground;
 pub mod terminal;
 pub mod systemd;
 pub mod journal;

@@ -1,0 +1,116 @@
+//! `deploy-flake history`: the deployments that ended, newest first.
+//!
+//! In: the files of the history. Out: a table or JSON. Must not: need the daemon,
+//! or let one damaged file hide the others.
+
+use clap::Args;
+use serde::Serialize;
+
+use anyhow::Context as _;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::output::{Output, print};
+use super::past::{self, table};
+use crate::host::clock;
+use crate::store::history::{self, History, Record};
+
+/// The version of the JSON.
+const SCHEMA: u32 = 1;
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// How many are shown, newest first.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    limit: usize,
+    /// For people, or JSON: all that is kept of each.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// The JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    /// How many are kept.
+    kept: usize,
+    /// Newest first.
+    deployments: &'a [Record],
+    unreadable: Vec<Unreadable<'a>>,
+}
+
+/// A file that could not be read.
+#[derive(Serialize)]
+struct Unreadable<'a> {
+    file: &'a str,
+    why: &'a str,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let history = History::new(history::DIRECTORY);
+    let entries = past::entries(&history)?;
+    let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+    for entry in entries.iter().rev().take(arguments.limit) {
+        match history.read(entry) {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                let why = format!("{:#}", anyhow::Error::new(error));
+                unreadable.push((entry.file_name(), why));
+            }
+        }
+    }
+    print(&match arguments.output {
+        Output::Text => {
+            let table = table::Table {
+                records: &records,
+                unreadable: &unreadable,
+                kept: entries.len(),
+            };
+            table::render(&table, clock::now().wall)
+        }
+        Output::Json => json(&records, &unreadable, entries.len())?,
+    })?;
+    Ok(Exit::Success)
+}
+
+fn json(
+    records: &[Record],
+    unreadable: &[(String, String)],
+    kept: usize,
+) -> Result<String, Failure> {
+    let unreadable = unreadable
+        .iter()
+        .map(|(file, why)| Unreadable { file, why });
+    let document = Document {
+        schema: SCHEMA,
+        kept,
+        deployments: records,
+        unreadable: unreadable.collect(),
+    };
+    Ok(serde_json::to_string_pretty(&document).context("write the history as JSON")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::history::example::deployed;
+
+    #[test]
+    fn the_json_has_a_schema_and_each_record_as_it_is() {
+        let torn = ("7-0a.json".to_owned(), "torn".to_owned());
+        let text = json(&[deployed()], &[torn], 2).expect("it serialises");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(
+            value,
+            json!({
+                "schema": 1,
+                "kept": 2,
+                "deployments": [serde_json::to_value(deployed()).expect("it serialises")],
+                "unreadable": [{ "file": "7-0a.json", "why": "torn" }],
+            })
+        );
+    }
+}

@@ -1,0 +1,48 @@
+//! Text for people that grows by lines, at 80 columns.
+//!
+//! In: facts. Out: lines. Must not: know what they are about.
+
+use crate::cli::text::wrap;
+
+/// How wide the names of facts are, with what stands before and after them.
+pub(in super::super) const LABEL: usize = 13;
+
+/// A sheet of lines.
+#[derive(Default)]
+pub(in super::super) struct Sheet {
+    lines: Vec<String>,
+}
+
+impl Sheet {
+    /// A line as it is.
+    pub(in super::super) fn line(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+
+    /// An empty line.
+    pub(in super::super) fn blank(&mut self) {
+        self.line("");
+    }
+
+    /// A paragraph that begins at the margin.
+    pub(in super::super) fn paragraph(&mut self, text: &str) {
+        self.line(wrap(text, ""));
+    }
+
+    /// The same, indented.
+    pub(in super::super) fn indented(&mut self, text: &str) {
+        self.line(wrap(text, "  "));
+    }
+
+    /// A fact with its name; continued lines stand below the fact.
+    pub(in super::super) fn fact(&mut self, label: &str, text: &str) {
+        let wrapped = wrap(text, &" ".repeat(LABEL));
+        let rest = wrapped.trim_start();
+        self.line(format!("  {label:<width$}{rest}", width = LABEL - 2));
+    }
+
+    /// The whole.
+    pub(in super::super) fn text(self) -> String {
+        self.lines.join("\n")
+    }
+}
