@@ -8,8 +8,8 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use super::{
-    allow, check_config, confirm, daemon, diff, fetcher, generate, guardian, history, logs, pause,
-    probe, reject, resume, retry, rollback, show, status, trigger,
+    allow, check_config, confirm, daemon, diff, doctor, fetcher, generate, guardian, history, logs,
+    pause, probe, reject, resume, retry, rollback, show, status, trigger,
 };
 
 /// Keeps a NixOS host equal to what its git remote asks for.
@@ -151,6 +151,11 @@ pub enum Command {
     /// For root and members of the group systemd-journal. Exit codes: 0 shown, 1
     /// there is nothing to show.
     Logs(logs::Arguments),
+    /// Looks for what would keep this host from following its remote.
+    ///
+    /// Nothing is changed. Everybody may; root sees more. Exit codes: 0 nothing
+    /// failed, though there may be warnings; 1 something did.
+    Doctor(doctor::Arguments),
     /// Fetches for the daemon, which starts it; not for use by hand.
     #[command(hide = true)]
     Fetcher(fetcher::Arguments),
@@ -211,6 +216,7 @@ impl Command {
             | Self::Show(_)
             | Self::Diff(_)
             | Self::Logs(_)
+            | Self::Doctor(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,
         }
@@ -332,6 +338,8 @@ mod tests {
             ("logs 00c0 --follow", true),
             ("logs -- --flush", true),
             ("logs --flush", false),
+            ("doctor --output json", true),
+            ("doctor host1", false),
             ("fetcher --mirror /x", true),
             ("fetcher", false),
             ("probe --config /x --within 1000", true),

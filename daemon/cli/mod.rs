@@ -36,6 +36,7 @@ mod history;
 mod show;
 mod diff;
 mod logs;
+mod doctor;
 
 use self::arguments::{Arguments, Command};
 use self::exit::Exit;
@@ -61,6 +62,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Show(arguments) => show::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),
         Command::Probe(arguments) => probe::run(arguments),

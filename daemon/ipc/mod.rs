@@ -11,6 +11,7 @@ pub mod request;
 mod control;
 pub mod server;
 pub mod client;
+pub mod presence;
 
 /// The well-known name, which only root may own.
 pub const NAME: &str = "org.deploy_flake.Daemon1";

@@ -7,6 +7,9 @@ use crate::cli::text::wrap;
 /// How wide the names of facts are, with what stands before and after them.
 pub(in super::super) const LABEL: usize = 13;
 
+/// The same for longer names.
+const WIDE_LABEL: usize = 24;
+
 /// A sheet of lines.
 #[derive(Default)]
 pub(in super::super) struct Sheet {
@@ -39,6 +42,13 @@ impl Sheet {
         let wrapped = wrap(text, &" ".repeat(LABEL));
         let rest = wrapped.trim_start();
         self.line(format!("  {label:<width$}{rest}", width = LABEL - 2));
+    }
+
+    /// A fact with a longer name.
+    pub(in super::super) fn fact_wide(&mut self, label: &str, text: &str) {
+        let wrapped = wrap(text, &" ".repeat(WIDE_LABEL));
+        let rest = wrapped.trim_start();
+        self.line(format!("  {label:<width$}{rest}", width = WIDE_LABEL - 2));
     }
 
     /// The whole.
