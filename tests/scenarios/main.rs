@@ -70,6 +70,7 @@ mod authorising;
 mod commanding;
 mod status;
 mod telling;
+mod remembering;
 mod refusing;
 mod dying;
 mod dying_host;

@@ -62,6 +62,9 @@
   selfCheck ? null,
   selfCheckPath ? "pre-activate-safety-checks",
 
+  # What the system holds besides, each a store path of that name, such as "hello-2.12".
+  packages ? [ ],
+
   # Things that are wrong.
   switchable ? true,
   buildFails ? false,
@@ -249,6 +252,8 @@ let
     ln -s ${toFile "system.conf" systemdConf} $out/etc/systemd/system.conf
   '';
 
+  linkPackage = package: "ln -s ${toFile package package} $out/sw/${package}";
+
   builder = toFile "build-toplevel" ''
     set -eu
     PATH=/usr/bin:/bin
@@ -274,6 +279,7 @@ let
       ln -s $daemonTree/share/dbus-1/system.d/org.deploy_flake.conf $out/etc/dbus-1/system.d/
     ''}
     ln -s /usr $out/systemd
+    ${concatStringsSep "\n" (map linkPackage packages)}
     cat > $out/boot.json <<END
     {"org.nixos.bootspec.v1":{"system":"${platform}","kernel":"$out/kernel","initrd":"$out/initrd",
     "kernelParams":${toJSON kernelParams},"label":"NixOS ${label}","toplevel":"$out","init":"$out/init"},
