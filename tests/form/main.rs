@@ -164,6 +164,7 @@ fn every_file_that_the_documentation_links_to_is_there() {
         ("docs/configuration.md", "docs/"),
         ("docs/control.md", "docs/"),
         ("docs/health.md", "docs/"),
+        ("docs/history.md", "docs/"),
         ("docs/hostile-input.md", "docs/"),
         ("docs/many-hosts.md", "docs/"),
         ("docs/reliability.md", "docs/"),
