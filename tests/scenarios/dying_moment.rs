@@ -2,6 +2,8 @@
 //!
 //! In: a scene and the commit that is on its way. Out: whether the moment has come. It may be over when the death comes.
 
+use std::cell::Cell;
+
 use crate::common::text;
 use crate::dying_host::Scene;
 use crate::testbed::repository::CommitId;
@@ -32,15 +34,35 @@ impl Moment {
         scene.wait_tightly(&format!("{self:?}"), || self.has_come(scene, commit));
     }
 
+    /// Waits for the moment; false: the commit's deployment was over before anybody saw it.
+    #[track_caller]
+    pub(crate) fn is_seen(self, scene: &Scene, commit: &CommitId) -> bool {
+        let is_seen = Cell::new(false);
+        scene.wait_tightly(&format!("{self:?}"), || {
+            is_seen.set(self.has_come(scene, commit));
+            is_seen.get() || scene.is_over(commit)
+        });
+        is_seen.get()
+    }
+
     /// Kills the daemon at the moment; returns the phase in which it left the ledger.
     #[track_caller]
     pub(crate) fn kill_daemon(self, scene: &Scene, commit: &CommitId) -> String {
+        let left = self.try_to_kill_daemon(scene, commit);
+        left.unwrap_or_else(|| panic!("{self:?} was over before anybody saw it"))
+    }
+
+    /// The same; None: the moment was over before anybody saw it.
+    #[track_caller]
+    pub(crate) fn try_to_kill_daemon(self, scene: &Scene, commit: &CommitId) -> Option<String> {
         let daemon = scene.daemon();
-        self.wait(scene, commit);
+        if !self.is_seen(scene, commit) {
+            return None;
+        }
         daemon.kill();
         let left = text(&scene.ledger()["phase"]["name"]);
         eprintln!("the daemon died: {self:?}, in {left}");
-        left
+        Some(left)
     }
 
     fn has_come(self, scene: &Scene, commit: &CommitId) -> bool {
