@@ -96,7 +96,8 @@ impl<S: Stages> Recorder<S> {
                 .leave(&deployment.id, phase_name(&before.phase), moment.now);
         }
         let tested = (&before.tested.tried, &after.tested.tried);
-        for (known, ended) in [(&before.last, &after.last), tested] {
+        let reverted = (&before.reverted, &after.reverted);
+        for (known, ended) in [(&before.last, &after.last), tested, reverted] {
             if let Some(finished) = ended
                 && known != ended
             {

@@ -22,7 +22,7 @@ use crate::fetcher::wire::RemoteAddress;
 use crate::host::closure::{self, ClosureError};
 use crate::host::environment::Programs;
 use crate::host::systemd::{ShutdownLock, SystemState, Systemd};
-use crate::model::closure::Difference;
+use crate::model::closure::{Closure, Difference};
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::description::Description;
 use crate::model::failure::{Failure, FailureCode};
@@ -61,6 +61,8 @@ pub struct Machine {
     flake: Flake,
     inputs: build::Inputs,
     repository: build::Repository,
+    /// The system that was compared last.
+    compared: tokio::sync::Mutex<Option<Closure>>,
     origin: Origin,
     /// What an operator said last, of which deployment's system.
     said: watch::Sender<Option<(DeploymentId, Word)>>,
@@ -96,6 +98,7 @@ impl Machine {
             inputs: build::Inputs::new(&config.remotes, &config.flake),
             flake: config.flake.clone(),
             repository: build::Repository::default(),
+            compared: tokio::sync::Mutex::default(),
             origin,
             said: watch::Sender::new(None),
         }
@@ -424,9 +427,16 @@ impl Stages for Machine {
 
     async fn compare(&self, old: &Toplevel, new: &Toplevel) -> Result<Difference, ClosureError> {
         let nix = &self.steps.programs().nix;
-        let old = closure::read(nix, old).await?;
+        // What is new now is what is old the next time.
+        let mut compared = self.compared.lock().await;
+        let old = match compared.take().filter(|it| it.toplevel == *old) {
+            Some(known) => known,
+            None => closure::read(nix, old).await?,
+        };
         let new = closure::read(nix, new).await?;
-        Ok(Difference::between(&old, &new))
+        let difference = Difference::between(&old, &new);
+        *compared = Some(new);
+        Ok(difference)
     }
 
     async fn abandon(&self, id: &DeploymentId, step: UnitStep) {
