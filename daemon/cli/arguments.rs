@@ -108,10 +108,9 @@ pub enum Command {
     /// other; one that does not work is led back from. The host stays on it
     /// until the branch is another commit than now, or until `resume`.
     ///
-    /// Exit codes: 0 told; with --wait: the earlier system runs. 1 an error, 2
-    /// arguments not understood, 3 declined, refused, failed or rolled back, 5
-    /// reboot required, 6 gave up waiting, 7 the daemon is not running, 8 the
-    /// way back failed and the host needs a human, 255 ssh failed.
+    /// Exit codes: as for `trigger`: 0 told; with --wait or hosts: the earlier
+    /// system runs. 3 declined, refused or failed, 9 it did not work, and was
+    /// rolled back.
     Rollback(rollback::Arguments),
     /// Shows what runs, what is wanted, and what is going on or why nothing is.
     ///

@@ -123,10 +123,9 @@ fn of_rollback(snapshot: &Snapshot) -> Exit {
             OutcomeName::Deployed | OutcomeName::Unchanged => Exit::Success,
             OutcomeName::RebootRequired => Exit::RebootRequired,
             OutcomeName::RollbackFailed => Exit::NeedsHuman,
+            OutcomeName::RolledBack | OutcomeName::RolledBackByReboot => Exit::RolledBack,
             OutcomeName::Refused
             | OutcomeName::Failed
-            | OutcomeName::RolledBack
-            | OutcomeName::RolledBackByReboot
             | OutcomeName::Inconclusive
             | OutcomeName::Superseded
             | OutcomeName::Overridden => Exit::Refused,

@@ -128,7 +128,11 @@ mod tests {
 
     #[test]
     fn other_hosts_are_told_once_and_answer_in_lines_that_are_understood() {
-        let errand = errand(vec!["pause".to_owned(), "--for".to_owned(), "2h".to_owned()]);
+        let errand = errand(vec![
+            "pause".to_owned(),
+            "--for".to_owned(),
+            "2h".to_owned(),
+        ]);
         assert_eq!(errand.first, ["pause", "--for", "2h", "--output", "json"]);
         assert_eq!(errand.repeats, Repeats::Never);
         assert!(!errand.waits);
