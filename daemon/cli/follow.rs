@@ -240,7 +240,7 @@ mod tests {
             (Some("1"), OutcomeName::Deployed, Exit::Success),
             (Some("1"), OutcomeName::Unchanged, Exit::Success),
             (Some("1"), OutcomeName::RebootRequired, Exit::RebootRequired),
-            (Some("1"), OutcomeName::RolledBack, Exit::Refused),
+            (Some("1"), OutcomeName::RolledBack, Exit::RolledBack),
             (Some("1"), OutcomeName::RollbackFailed, Exit::NeedsHuman),
             (None, OutcomeName::Deployed, Exit::Refused),
         ] {
