@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::common::settled;
 use crate::dying_host::Scene;
 use crate::dying_process::Process;
 use crate::dying_story::{BUILD, EVALUATE, IMPORT, Step};
@@ -29,6 +30,8 @@ fn the_daemon_and_the_fetcher_have_no_capabilities_and_the_daemon_no_network() {
 #[test]
 fn import_evaluation_and_build_run_as_the_build_user_and_only_the_import_reads_the_mirror() {
     let mut scene = Scene::new();
+    // Else the commit that was there first is held, and gives way.
+    settled(&scene.host);
     let steps = [IMPORT, EVALUATE, BUILD];
     steps.iter().for_each(|step| scene.close(step));
     let commit = scene.publish();
