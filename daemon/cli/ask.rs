@@ -1,4 +1,4 @@
-//! What `trigger`, `retry` and `allow` share: ask the daemon for a look, here or
+//! What `trigger`, `retry`, `allow` and `rollback` share: ask the daemon, here or
 //! on other hosts, and wait for what comes of it.
 //!
 //! In: what is asked, and how. Out: the phases as they come, the final word,
