@@ -3,9 +3,9 @@
 //! In: moments. Out: the story of a deployment, as hooks and PID 1 tell it, to compare with that of an undisturbed one.
 //! The daemon has no part in it: its ledger is read from outside, and its steps are held by the programs they run.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,6 +66,16 @@ pub(crate) struct Scene {
     pub(crate) late_unit: Option<&'static str>,
     configuration: String,
     number: u32,
+    seen: RefCell<Seen>,
+}
+
+/// What a ledger was asked last: it is looked at a thousand times a second, and written a few times.
+#[derive(Default)]
+struct Seen {
+    /// Inode, and when it became what it is.
+    version: Option<(u64, i64, i64)>,
+    /// Questions and answers.
+    answers: Vec<(String, bool)>,
 }
 
 impl Scene {
@@ -94,6 +104,7 @@ impl Scene {
             late_unit: None,
             configuration,
             number: 0,
+            seen: RefCell::default(),
         }
     }
 
@@ -216,9 +227,28 @@ impl Scene {
 
     /// Whether the ledger holds a phase.
     pub(crate) fn is_in(&self, phase: &str) -> bool {
-        // Looked for as text first: to parse all of it takes longer than the shortest phase lasts.
-        let text = fs::read_to_string(self.host.path(LEDGER)).unwrap_or_default();
-        text.contains(&format!("\"{phase}\"")) && parse_ledger(&text)["phase"]["name"] == phase
+        self.ask_ledger(phase, |ledger| holds(ledger, phase))
+    }
+
+    /// Asks each version of the ledger once.
+    fn ask_ledger(&self, question: &str, ask: impl Fn(&str) -> bool) -> bool {
+        let path = self.host.path(LEDGER);
+        let version = |it: fs::Metadata| (it.ino(), it.ctime(), it.ctime_nsec());
+        let version = fs::metadata(&path).map(version).ok();
+        let mut seen = self.seen.borrow_mut();
+        if version.is_none() || seen.version != version {
+            *seen = Seen {
+                version,
+                ..Seen::default()
+            };
+        }
+        if let Some((_, answer)) = seen.answers.iter().find(|(asked, _)| asked == question) {
+            return *answer;
+        }
+        // It may be a later version than the one that is remembered, which is then asked once more.
+        let answer = ask(&fs::read_to_string(&path).unwrap_or_default());
+        seen.answers.push((question.to_owned(), answer));
+        answer
     }
 
     /// Waits until the ledger holds a phase of the commit's deployment; false: that was over before anybody saw it.
@@ -234,12 +264,10 @@ impl Scene {
 
     /// Whether the end of a commit's deployment is in the ledger.
     pub(crate) fn is_over(&self, commit: &CommitId) -> bool {
-        if !self.is_in("resting") {
-            return false;
-        }
-        let ledger = self.ledger();
-        let candidate = &ledger["last"]["deployment"]["candidate"];
-        ledger["phase"]["name"] == "resting" && candidate.to_string().contains(&commit.0)
+        self.ask_ledger(&commit.0, |ledger| {
+            let candidate = |ledger: &Value| ledger["last"]["deployment"]["candidate"].to_string();
+            holds(ledger, "resting") && candidate(&parse_ledger(ledger)).contains(&commit.0)
+        })
     }
 
     /// Waits for something that lasts only an instant.
@@ -383,6 +411,11 @@ impl Drop for Precedence {
     fn drop(&mut self) {
         let _ = setpriority_process(None, 0);
     }
+}
+
+/// Looked for as text first: to parse all of it takes longer than the shortest phase lasts.
+fn holds(ledger: &str, phase: &str) -> bool {
+    ledger.contains(&format!("\"{phase}\"")) && parse_ledger(ledger)["phase"]["name"] == phase
 }
 
 fn read_ledger(path: &Path) -> Value {
