@@ -1,6 +1,7 @@
 //! Another daemon that is measured beside ours: `--peer PROGRAM`.
 //!
-//! In: a program, usually a few lines of shell around the daemon in question. Out: the same figures.
+//! In: a program, usually a few lines of shell around the daemon in question (`peers/git-fetch` is one around git). Out: the
+//! same figures.
 //!
 //! It is started as `PROGRAM URL DIRECTORY` as root on this machine, in the network of a host, and has to follow the branch
 //! `main` of URL (http): to ask once a second, to keep all that it keeps below DIRECTORY, which is empty, and to print a line
