@@ -230,9 +230,6 @@ async fn turn<S: Stages>(
             () = sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => {
                 core.begin_look();
             }
-            () = sleep_until(core.tell_at().unwrap_or_else(Instant::now)), if core.tell_at().is_some() => {
-                core.publish();
-            }
             () = sleep_until(core.save_again_at().unwrap_or_else(Instant::now)), if !saved => {
                 core.save_again();
             }

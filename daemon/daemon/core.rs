@@ -42,10 +42,6 @@ use crate::report::{milestones, story};
 use crate::store::ledger::Ledger;
 use crate::store::{record, token};
 
-/// An answer of a remote that comes this soon is told together with the
-/// question: half of what a poll costs the daemon is what it tells.
-const UNTOLD: Duration = Duration::from_millis(200);
-
 /// How soon a ledger that could not be written is tried again.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -79,8 +75,6 @@ pub(super) struct Core<S> {
     has_tidied: bool,
     unsaved: Option<Unsaved>,
     publisher: Publisher,
-    /// When what began is told, if nothing else is until then.
-    tell_at: Option<Instant>,
     recorder: Recorder<S>,
     shutdown: Shutdown,
 }
@@ -142,7 +136,6 @@ impl<S: Stages> Core<S> {
             has_tidied: false,
             unsaved: None,
             publisher: parts.publisher,
-            tell_at: None,
             recorder: parts.recorder,
         }
     }
@@ -431,16 +424,11 @@ impl<S: Stages> Core<S> {
 
     /// Begins a look: at each remote that is due in a task of its own.
     pub(super) fn begin_look(&mut self) {
-        let now = Instant::now();
-        for remote in self.looking.begin(now) {
+        let due = self.looking.begin(Instant::now());
+        self.publish();
+        for remote in due {
             self.look_at(remote);
         }
-        self.tell_at.get_or_insert(now + UNTOLD);
-    }
-
-    /// When a look that goes on has to be told of.
-    pub(super) fn tell_at(&self) -> Option<Instant> {
-        self.tell_at
     }
 
     fn look_at(&self, remote: RemoteNumber) {
@@ -483,7 +471,6 @@ impl<S: Stages> Core<S> {
 
     /// Lets everybody know.
     pub(super) fn publish(&mut self) {
-        self.tell_at = None;
         let numbers = self.looking.numbers();
         let now = Instant::now();
         let due_at = |index| self.looking.remote_due_at(RemoteNumber(index));
