@@ -13,10 +13,6 @@ use super::failure::Failure;
 use crate::config::{self, Config, ConfigError, DEFAULT_FILE};
 use crate::report::{milestones, notify};
 
-/// The daemon waits for others nearly all the time; the second thread keeps
-/// the watchdog and the bus served while the first one reads a file.
-const THREADS: usize = 2;
-
 /// The arguments.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -27,8 +23,10 @@ pub struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let config = configuration(arguments).map_err(refused)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
+    // One thread: the daemon waits for others nearly all the time, and threads
+    // that wake each other were most of what a poll costs. What may hang has
+    // threads of its own; anything else that hangs, the watchdog ends.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
