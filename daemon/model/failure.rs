@@ -112,6 +112,8 @@ failure_codes! {
     RemoteStale = "remote-stale", Transient;
     /// The commit could not be imported into the evaluation's repository.
     ImportFailed = "import-failed", Transient;
+    /// git's own check refuses an object of the commit's history.
+    ObjectRefused = "object-refused", Deterministic;
     /// The commit holds no `flake.nix`.
     FlakeMissing = "flake-missing", Deterministic;
     /// The flake has no configuration for this host.

@@ -129,6 +129,10 @@ pub fn entry(code: FailureCode) -> Entry {
             "3cbda9bd9045367659dc8d744b43ecbb",
             "the commit could not be imported for evaluation",
         ),
+        FailureCode::ObjectRefused => (
+            "4e88218032d689fda60d4cc1ec45c8a6",
+            "git refuses an object of the commit's history",
+        ),
         FailureCode::FlakeMissing => (
             "b7db35e5f627be5406ae5d5161aa3f8b",
             "the commit has no flake.nix",

@@ -221,7 +221,8 @@ fn refused(tail: &str, configuration: &Configuration) -> Failure {
         Cause::RepositoryDamaged => Failure::new(
             FailureCode::ImportFailed,
             "Nix cannot read the evaluation's repository, although it is new",
-            "It is tried again later; see whether the disk is sound.",
+            "It is tried again later; see whether the disk is sound, and what `git fsck` says of the \
+             remote's repository.",
         ),
         Cause::Interrupted
         | Cause::NixDaemonAway
@@ -229,6 +230,7 @@ fn refused(tail: &str, configuration: &Configuration) -> Failure {
         | Cause::DiskFull
         | Cause::OutOfMemory
         | Cause::NotInMirror
+        | Cause::ObjectRefused
         | Cause::InputUnavailable
         | Cause::BuilderTimedOut => own_fault(tail),
     }

@@ -7,7 +7,8 @@
 //! The fetch goes over `file://`, that is through upload-pack and index-pack:
 //! every object that arrives is hashed again. A fetcher that lies about what a
 //! commit id names is found out here, and nothing is evaluated under a commit
-//! id that is not that commit.
+//! id that is not that commit. git's own check looks at each object as well,
+//! so no tree comes to Nix with names that no file can have.
 //!
 //! The repository is a cache. When git cannot work with it, it is removed and
 //! made anew, once. It keeps one ref, so all but the last commit's history is
@@ -28,6 +29,25 @@ use crate::model::failure::{Failure, FailureCode};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::stage::UnitStep;
 use crate::pipeline::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
+
+/// What git's check finds in many histories that old tools have made, and what
+/// leads nowhere: it passes over these. All else that it finds is refused.
+const HARMLESS: [&str; 14] = [
+    "badDate",
+    "badDateOverflow",
+    "badEmail",
+    "badFilemode",
+    "badName",
+    "badTimezone",
+    "missingEmail",
+    "missingNameBeforeEmail",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "multipleAuthors",
+    "nulInCommit",
+    "zeroPaddedDate",
+    "zeroPaddedFilemode",
+];
 
 /// The only ref that is kept.
 const REFERENCE: &str = "refs/deploy/candidate";
@@ -177,37 +197,36 @@ fn fetch(programs: &Programs, commit: &CommitId, source: &Source) -> Vec<String>
         programs.git.display()
     );
     let refspec = format!("{commit}:{REFERENCE}");
-    argv(
-        &programs.git,
-        [
-            "-C",
-            REPOSITORY,
-            "-c",
-            "protocol.allow=never",
-            "-c",
-            "protocol.file.allow=always",
-            // The second version serves any object that is named, not only
-            // what a ref points to.
-            "-c",
-            "protocol.version=2",
-            "-c",
-            "core.hooksPath=/dev/null",
-            "fetch",
-            "--quiet",
-            "--force",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--no-auto-maintenance",
-            &upload_pack,
-            &mirror,
-            &refspec,
-        ],
-    )
+    let harmless = HARMLESS.map(|defect| format!("fetch.fsck.{defect}=ignore"));
+    let mut arguments = vec!["-C", REPOSITORY, "-c", "fetch.fsckObjects=true"];
+    arguments.extend(harmless.iter().flat_map(|setting| ["-c", setting]));
+    arguments.extend([
+        "-c",
+        "protocol.allow=never",
+        "-c",
+        "protocol.file.allow=always",
+        // The second version serves any object that is named, not only
+        // what a ref points to.
+        "-c",
+        "protocol.version=2",
+        "-c",
+        "core.hooksPath=/dev/null",
+        "fetch",
+        "--quiet",
+        "--force",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--no-recurse-submodules",
+        "--no-auto-maintenance",
+        &upload_pack,
+        &mirror,
+        &refspec,
+    ]);
+    argv(&programs.git, arguments)
 }
 
-/// Whether a new repository could help: not where the mirror or the disk is
-/// the reason.
+/// Whether a new repository could help: not where the mirror, the commit or the
+/// disk is the reason.
 fn may_be_damaged(report: &StepReport) -> bool {
     matches!(report.end, StepEnd::Exited(_)) && words::cause(&report.tail).is_none()
 }
@@ -219,8 +238,16 @@ fn failure(report: &StepReport) -> Failure {
     let finding = words::find(&report.tail);
     let failure = finding.and_then(words::common_failure);
     failure
-        .unwrap_or_else(|| match finding.map(|finding| finding.cause) {
-            Some(Cause::NotInMirror) => Failure::new(
+        .unwrap_or_else(|| match finding {
+            Some(finding) if finding.cause == Cause::ObjectRefused => Failure::new(
+                FailureCode::ObjectRefused,
+                format!(
+                    "git refuses what the commit's history holds: {}",
+                    words::refused_object(&report.tail, finding)
+                ),
+                "Nothing of it was evaluated. Find out who made it, and push a history without it.",
+            ),
+            Some(finding) if finding.cause == Cause::NotInMirror => Failure::new(
                 FailureCode::ImportFailed,
                 "the mirror does not hold the commit any more",
                 "It is fetched again by itself.",
@@ -253,12 +280,38 @@ mod tests {
         assert!(exited(include_str!("fixtures/import-object-empty.txt")));
         assert!(exited(include_str!("fixtures/import-not-a-directory.txt")));
         assert!(!exited(include_str!("fixtures/import-not-in-mirror.txt")));
+        assert!(!exited(include_str!("fixtures/import-name-refused.txt")));
+        assert!(!exited(include_str!("fixtures/import-name-empty.txt")));
         assert!(!exited("fatal: write error: No space left on device"));
         assert!(!may_be_damaged(&report(StepEnd::TimedOut, "")));
     }
 
     #[test]
-    fn a_failed_import_is_never_the_commits_fault() {
+    fn an_object_that_git_refuses_is_the_commits_fault_and_named() {
+        use crate::model::failure::FailureClass;
+        for (tail, words) in [
+            (
+                include_str!("fixtures/import-name-refused.txt"),
+                "object f4b419127a298f599cd93c974e24548712b6d94f: hasDotdot: contains '..'",
+            ),
+            (
+                include_str!("fixtures/import-submodule-refused.txt"),
+                "gitmodulesUrl: disallowed submodule url: -ufoo",
+            ),
+            (
+                include_str!("fixtures/import-name-empty.txt"),
+                "empty filename in tree entry",
+            ),
+        ] {
+            let failure = failure(&report(StepEnd::Exited(128), tail));
+            assert_eq!(failure.code, FailureCode::ObjectRefused);
+            assert_eq!(failure.class, FailureClass::Deterministic);
+            assert!(failure.message.ends_with(words), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn any_other_import_that_failed_is_never_the_commits_fault() {
         use crate::model::failure::FailureClass;
         for (tail, code) in [
             (

@@ -30,6 +30,8 @@ pub(super) enum Cause {
     RepositoryDamaged,
     /// The mirror does not have the commit.
     NotInMirror,
+    /// git's own check refuses an object.
+    ObjectRefused,
     /// `flake.lock` does not hold every input.
     LockFileIncomplete,
     /// Something could not be downloaded.
@@ -86,6 +88,11 @@ const WORDS: &[(&str, Cause)] = &[
     ),
     ("not our ref", Cause::NotInMirror),
     ("does not appear to be a git repository", Cause::NotInMirror),
+    // The end of what `fetch.fsckObjects` says, and what git dies of before it
+    // comes to that.
+    ("fsck error in pack", Cause::ObjectRefused),
+    ("empty filename in tree entry", Cause::ObjectRefused),
+    ("malformed mode in tree entry", Cause::ObjectRefused),
     // Before the network's words: an input that has to be looked up because
     // the lock does not hold it, is the commit's own fault.
     ("requires lock file changes", Cause::LockFileIncomplete),
@@ -183,6 +190,7 @@ pub(super) fn common_failure(finding: Finding<'_>) -> Option<Failure> {
         ),
         Cause::RepositoryDamaged
         | Cause::NotInMirror
+        | Cause::ObjectRefused
         | Cause::LockFileIncomplete
         | Cause::FlakeMissing
         | Cause::ConfigurationMissing
@@ -208,6 +216,12 @@ fn is_evidence(line: &str) -> bool {
         .split_once('|')
         .is_some_and(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()));
     !line.starts_with("warning:") && !is_excerpt
+}
+
+/// Which object git refuses, and why; or the line that says that it refuses one.
+pub(super) fn refused_object(tail: &str, finding: Finding<'_>) -> String {
+    let named = errors(tail).find(|error| error.starts_with("object "));
+    beginning(named.unwrap_or(finding.line))
 }
 
 /// The first error that names something.
@@ -261,6 +275,9 @@ mod tests {
             (fixture!("eval-head-empty"), Cause::RepositoryDamaged),
             (fixture!("import-not-in-mirror"), Cause::NotInMirror),
             (fixture!("import-no-mirror"), Cause::NotInMirror),
+            (fixture!("import-name-refused"), Cause::ObjectRefused),
+            (fixture!("import-submodule-refused"), Cause::ObjectRefused),
+            (fixture!("import-name-empty"), Cause::ObjectRefused),
             (fixture!("eval-lock-incomplete"), Cause::LockFileIncomplete),
             (
                 fixture!("eval-lock-missing-offline"),
