@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::fetcher::limits::Limits;
 use crate::fetcher::remote::Fetcher;
+use crate::fetcher::tests::bomb;
 use crate::fetcher::tests::hostile::{HURRIED, SMALL};
 use crate::fetcher::tests::protocol::{
     EMPTY_BLOB, Script, claim, say, say_and_leave, say_and_stay, say_without_end, side_band,
@@ -180,6 +181,15 @@ fn a_few_bytes_that_unpack_to_many_are_not_unpacked() {
     let tip = world.commit("boom").as_str().to_owned();
     let pack = world.whole_pack();
     assert!(pack.len() < 1 << 20, "it is small: {}", pack.len());
+    let (problem, message) = fetched_from(Script::new(&tip, pack), &tip);
+    assert_eq!(problem, Problem::TooBig, "{message}");
+}
+
+#[test]
+fn a_difference_that_copies_its_base_again_and_again_is_not_followed() {
+    let tip = "1".repeat(40);
+    let pack = bomb::of_copies();
+    assert!(pack.len() < 1 << 17, "it is small: {}", pack.len());
     let (problem, message) = fetched_from(Script::new(&tip, pack), &tip);
     assert_eq!(problem, Problem::TooBig, "{message}");
 }

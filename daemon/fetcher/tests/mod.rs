@@ -14,4 +14,5 @@ mod script;
 mod hostile;
 mod ssh;
 mod https;
+mod bomb;
 mod hostile_packs;
