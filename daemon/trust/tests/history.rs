@@ -3,7 +3,9 @@
 
 use crate::model::revision::CommitId;
 use crate::trust::commit::Commit;
-use crate::trust::history::{Accepted, Demand, History, NotAdded, Question, Refused};
+use crate::trust::history::{
+    Accepted, BYTE_LIMIT, COMMIT_LIMIT, Demand, History, NotAdded, Question, Refused,
+};
 use crate::trust::keys::Signer;
 use crate::trust::untrusted::Untrusted;
 
@@ -267,6 +269,32 @@ fn a_long_history_and_a_wide_one_are_walked_without_recursion() {
         world.judge(&tip, Some(&floor), Demand::FirstParent),
         Ok(5_000)
     );
+}
+
+#[test]
+fn as_many_commits_and_bytes_are_taken_as_are_looked_at_and_no_more() {
+    let too_much = |added| match added {
+        Err(NotAdded::Refused(Refused::TooMuch { limit, .. })) => Some(limit),
+        Err(_) | Ok(_) => None,
+    };
+    let mut world = World::default();
+    let first = World::object("0", &[]);
+    for number in 0..COMMIT_LIMIT {
+        world.commit(&number.to_string(), &[]);
+    }
+    let added = world.history.add(&World::object("one more", &[]));
+    assert_eq!(too_much(added), Some(COMMIT_LIMIT));
+    assert!(world.history.add(&first).is_ok(), "it is there already");
+    assert_eq!(world.history.len(), COMMIT_LIMIT);
+
+    let mut world = World::default();
+    let half = "x".repeat(1 << 19);
+    let size = World::object(&format!("100{half}"), &[]).len();
+    for number in 0..BYTE_LIMIT / size {
+        world.commit(&format!("{}{half}", 100 + number), &[]);
+    }
+    let added = world.history.add(&World::object(&half, &[]));
+    assert_eq!(too_much(added), Some(BYTE_LIMIT));
 }
 
 #[test]
