@@ -24,6 +24,7 @@ mod fetches;
 mod fleet;
 mod group;
 mod growth;
+mod judging;
 mod latency;
 mod peer;
 mod polls;
@@ -50,7 +51,7 @@ struct Arguments {
     /// Keeps the host afterwards for so many seconds, and says how to get inside.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     stay: u64,
-    /// Only this: fleet, answers, growth, latency, fetches, polls.
+    /// Only this: fleet, answers, growth, latency, fetches, polls, judging.
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
 }
@@ -72,7 +73,11 @@ fn main() {
     if wants("growth") {
         growth::print();
     }
-    if arguments.stay == 0 && !["polls", "fetches", "latency"].into_iter().any(wants) {
+    if arguments.stay == 0
+        && !["polls", "fetches", "latency", "judging"]
+            .into_iter()
+            .any(wants)
+    {
         return;
     }
     let mut scene = Scene::new();
@@ -84,6 +89,9 @@ fn main() {
     }
     if wants("polls") {
         polls::print(&mut scene, &peers);
+    }
+    if wants("judging") {
+        judging::print(&mut scene);
     }
     if arguments.stay > 0 {
         println!("\n{}", scene.host.how_to_enter());
