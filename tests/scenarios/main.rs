@@ -47,6 +47,7 @@ mod following_several;
 mod branching;
 mod trusting;
 mod trusting_heartbeat;
+mod trusting_policies;
 mod withstanding;
 mod withstanding_histories;
 mod withstanding_remotes;

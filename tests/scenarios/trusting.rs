@@ -53,13 +53,13 @@ fn is_back(host: &Host) {
     });
 }
 
-fn allow(host: &Host, commit: &CommitId) {
+pub(crate) fn allow(host: &Host, commit: &CommitId) {
     host.run(&["deploy-flake", "allow", &commit.0])
         .must_succeed();
 }
 
 /// Makes another branch the one that hosts follow, whatever it was before.
-fn force(repository: &Repository, what: &str) {
+pub(crate) fn force(repository: &Repository, what: &str) {
     let to = format!("{what}:refs/heads/main");
     repository.git(&["push", "--quiet", "--force", "origin", &to]);
 }
@@ -161,7 +161,8 @@ impl Keys {
         keys
     }
 
-    fn path(&self, name: &str) -> String {
+    /// The file of a private key.
+    pub(crate) fn path(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
 
@@ -173,6 +174,18 @@ impl Keys {
 
     /// Makes a heartbeat of this commit and pushes it: a signed tag of that name, whatever it was before.
     pub(crate) fn beat(&self, repository: &Repository, name: &str, tag: &str, commit: &CommitId) {
+        self.beat_saying(repository, name, tag, commit, ("alive", None));
+    }
+
+    /// The same with a message, and a date that is not the clock's.
+    pub(crate) fn beat_saying(
+        &self,
+        repository: &Repository,
+        name: &str,
+        tag: &str,
+        commit: &CommitId,
+        (message, date): (&str, Option<&str>),
+    ) {
         let key = format!("user.signingKey={}", self.path(name));
         let options = ["-c", "gpg.format=ssh", "-c", &key];
         let make = [
@@ -180,11 +193,12 @@ impl Keys {
             "--sign",
             "--force",
             "--message",
-            "alive",
+            message,
             tag,
             &commit.0,
         ];
-        repository.git(&[&options[..], &make].concat());
+        let date = date.map(|date| ("GIT_COMMITTER_DATE", date));
+        repository.git_with(date.as_slice(), &[&options[..], &make].concat());
         let reference = format!("refs/tags/{tag}");
         repository.git(&["push", "--quiet", "--force", "origin", &reference]);
     }

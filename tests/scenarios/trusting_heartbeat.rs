@@ -1,6 +1,7 @@
 //! A remote has to show that it holds nothing back, where that is demanded: by a signed tag that is made anew again and
 //! again and names a commit of the branch.
 
+use std::fs;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +16,9 @@ use crate::trusting::{Keys, refused};
 
 const TAG: &str = "heartbeat-main";
 
+/// Keys that are not believed any more, out of any commit's reach.
+const REVOKED: &str = "/var/keys/revoked";
+
 /// How old it may be; a look takes a second and a half at most, and what is seen is told within a few more.
 const MAX_AGE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_secs(20);
@@ -26,6 +30,7 @@ fn following(label: &str, urls: &[String; 2], keys: &str) -> Generation {
         "[[remote]]\nurl = \"{first}\"\npoll_interval = \"1s\"\n\n\
          [[remote]]\nname = \"second\"\nurl = \"{second}\"\npoll_interval = \"1s\"\n\n\
          [health]\nconfirm_window = \"1s\"\nprobe_deadline = \"20s\"\n\n\
+         [trust]\nrevoked = \"{REVOKED}\"\n\n\
          [trust.heartbeat]\nmax_age = \"{}s\"\nallowed_signers = \"/etc/deploy-flake/heartbeat-signers\"\n",
         MAX_AGE.as_secs()
     );
@@ -88,6 +93,7 @@ fn a_remote_that_shows_no_heartbeat_is_not_followed() {
     let host = world.boot();
     settled(&host);
     let repository = world.server().repository();
+    revoke(&host, "");
 
     // The host learns the demand by a commit that needed none.
     let begin = repository.publish(&on("begin"));
@@ -125,6 +131,7 @@ fn a_remote_that_shows_no_heartbeat_is_not_followed() {
         "refs/tags/heartbeat-main",
     ]);
     stale(&host, "found a commit");
+    beats_of_anns_that_are_none(&host, repository, &keys, &next);
     keys.beat(repository, "ann", TAG, &next);
     followed(&host, &next);
 
@@ -142,6 +149,37 @@ fn a_remote_that_shows_no_heartbeat_is_not_followed() {
         let first = &status["remotes"][0];
         first["place"] == "refused" && first["last_error"]["code"] == "remote-stale"
     });
+}
+
+/// By a key that may make them: of tomorrow, larger than any needs to be, after the key was revoked.
+fn beats_of_anns_that_are_none(
+    host: &Host,
+    repository: &Repository,
+    keys: &Keys,
+    commit: &CommitId,
+) {
+    let tomorrow = Timestamp::now() + SignedDuration::from_hours(24);
+    let tomorrow = format!("{} +0000", tomorrow.as_second());
+    keys.beat_saying(repository, "ann", TAG, commit, ("alive", Some(&tomorrow)));
+    stale(host, "expected a time before now");
+    let long = "long ".repeat(20_000);
+    keys.beat_saying(repository, "ann", TAG, commit, (&long, None));
+    stale(
+        host,
+        "expected heartbeat-main to be an annotated tag of at most 64 KiB",
+    );
+    let line = keys.allowed("ann");
+    revoke(host, line.split_once(' ').expect("a key").1);
+    keys.beat(repository, "ann", TAG, commit);
+    stale(host, "key-revoked");
+    revoke(host, "");
+}
+
+/// Gives the host a list of keys that are not believed any more.
+fn revoke(host: &Host, keys: &str) {
+    fs::create_dir_all(host.path("/var/keys"))
+        .and_then(|()| fs::write(host.path(REVOKED), keys))
+        .expect("the overlay can be written");
 }
 
 /// Journal and status say it, and since when nothing new was seen.

@@ -125,10 +125,16 @@ impl Repository {
 
     /// Runs any git command in the work tree; panics if it fails.
     pub fn git(&self, arguments: &[&str]) -> Output {
+        self.git_with(&[], arguments)
+    }
+
+    /// The same with variables in git's environment.
+    pub fn git_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
         let mut git = Command::new("git");
         git.arg("-C")
             .arg(&self.work)
             .args(arguments)
+            .envs(variables.iter().copied())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_NOSYSTEM", "1");
         for role in ["AUTHOR", "COMMITTER"] {
