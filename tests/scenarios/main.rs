@@ -52,6 +52,7 @@ mod withstanding;
 mod withstanding_histories;
 mod withstanding_remotes;
 mod withstanding_scene;
+mod withstanding_trees;
 mod racing;
 mod probing;
 mod asking_by_ssh;

@@ -172,7 +172,7 @@ pub(crate) fn trees(scene: &mut Scene) {
 }
 
 /// A tree object of modes, names and ids.
-fn tree(entries: &[(&str, &str, &String)]) -> Vec<u8> {
+pub(crate) fn tree(entries: &[(&str, &str, &String)]) -> Vec<u8> {
     let mut tree = Vec::new();
     for (mode, name, id) in entries {
         tree.extend(format!("{mode} {name}\0").into_bytes());

@@ -13,7 +13,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::common::{deployed, settled, systems, text, web};
+use crate::common::{deployed, ended, settled, systems, text, web};
 use crate::protocol::{Say, Script};
 use crate::testbed::child;
 use crate::testbed::generation::Generation;
@@ -209,6 +209,28 @@ impl Scene {
         let (found, message) = self.look(what);
         assert_eq!(found, code, "{what}: {message}");
         message
+    }
+
+    /// Has the host look at a commit that is found good, and returns how it ended.
+    #[track_caller]
+    pub(crate) fn ends(&self, what: &str, commit: &CommitId) -> Value {
+        let output = self.host.run(&LOOK);
+        println!("{what}: {output}");
+        ended(&self.host, commit)["last"].clone()
+    }
+
+    /// The same for one that is refused later than by its signature; asserts that the host and its floor are as they
+    /// were, and returns the failure.
+    #[track_caller]
+    pub(crate) fn refuses(&mut self, what: &str, commit: &CommitId) -> Value {
+        let last = self.ends(what, commit);
+        assert_eq!(last["outcome"], "refused", "{what}: {last:#}");
+        let now = Standing::of(&self.host);
+        assert_eq!(now.systems, self.before.systems, "{what}");
+        assert_eq!(now.floor, self.before.floor, "{what}");
+        self.before = now;
+        self.count += 1;
+        last["failure"].clone()
     }
 
     /// The next good commit is followed.
