@@ -8,6 +8,7 @@ use crate::common::{
     DEADLINE, configuration, deployed, entries, field, git_url, is_all, looks, settled, systems,
     text, web,
 };
+use crate::enduring_fault::{fill, make_room};
 use crate::testbed::generation::Generation;
 use crate::testbed::world::World;
 
@@ -64,6 +65,27 @@ fn a_server_that_refuses_connections_is_a_remote_that_cannot_be_asked() {
     assert_eq!(status["condition"]["state"], "remote-unreachable");
     assert!(text(&status["condition"]["why"]).contains("Connection refused"));
     is_all(&host, &first);
+}
+
+#[test]
+fn a_commit_for_which_the_mirror_has_no_room_is_fetched_when_there_is_some() {
+    const CACHE: &str = "/var/cache";
+    let mut world = World::new();
+    let mut host = world.host();
+    host.limit_disk(CACHE, "64m");
+    host.start();
+    let first = settled(&host);
+    fill(&host, CACHE);
+    let commit = world.server().repository().publish(&web("second"));
+    host.wait_for_status("the disk is told", DEADLINE, |status| {
+        status["remote"]["last_error"]["code"] == "disk-full"
+    });
+    looks(&host, 2);
+    assert_eq!(host.status()["remote"]["last_error"]["code"], "disk-full");
+    is_all(&host, &first);
+    make_room(&host, CACHE);
+    deployed(&host, &commit);
+    assert_eq!(host.status()["remote"]["last_error"], Value::Null);
 }
 
 /// The daemon is stopped between evaluation and build, and the derivation is deleted meanwhile.
