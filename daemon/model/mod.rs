@@ -11,6 +11,7 @@ pub mod time;
 pub mod policy;
 pub mod failure;
 pub mod deployment;
+pub mod push;
 pub mod pause;
 pub mod health;
 pub mod rollback;
