@@ -182,6 +182,52 @@ let
           Effect and risk: see {option}`services.deploy-flake.settings.testing.follow`.
         '';
       };
+      push = lib.mkOption {
+        type = lib.types.submodule {
+          freeformType = format.type;
+          options = {
+            allow = lib.mkOption {
+              type = lib.types.enum [
+                "never"
+                "test-only"
+                "always"
+              ];
+              default = "test-only";
+              description = ''
+                Which snapshots root may push to this host with
+                `deploy-flake push`.
+
+                Effect: `test-only` takes those that are only to be tested,
+                which a reboot ends; `always` makes others the boot entry as
+                well. The host stays with one until its branch is a new commit.
+
+                Risk: a snapshot is in no commit. With `always` a host may run
+                for long what nobody but whoever pushed it has seen.
+              '';
+            };
+            although_signed = lib.mkOption {
+              type = lib.types.bool;
+              default = false;
+              description = ''
+                Whether snapshots are taken although `trust.require` demands
+                signatures, which a snapshot never has.
+
+                Effect: with `false` none is taken where signatures are
+                demanded.
+
+                Risk: with `true`, whoever is root on this host for a moment may
+                leave a system there that nobody signed.
+              '';
+            };
+          };
+        };
+        default = { };
+        description = ''
+          The snapshots that root may push to this host.
+
+          Effect and risk: see {option}`services.deploy-flake.settings.push.allow`.
+        '';
+      };
       drift = lib.mkOption {
         type = lib.types.enum [
           "report"

@@ -14,6 +14,7 @@ mod fetch;
 mod trust;
 mod heartbeat;
 mod testing;
+mod push;
 
 pub(super) use access::is_plain_and_absolute;
 pub(super) use deadlines::{DEFAULT_ACTIVATE, DEFAULT_PROBE};
@@ -75,6 +76,7 @@ fn belongs(key: &str) -> Option<String> {
         "store" => "[reserve]",
         "pack" | "memory" => "[fetch]",
         "follow" => "[testing]",
+        "although_signed" => "[push]",
         "require" | "force_push" | "introduction" | "allowed_signers" | "keyrings" | "revoked" => {
             "[trust]"
         }
@@ -104,6 +106,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
     let fetch = fetch::limits(&mut top, collector);
     let trust = trust::trust(&mut top, collector);
     let testing = testing::testing(&mut top, collector);
+    let pushes = push::pushes(&mut top, &trust, collector);
     top.finish(belongs, collector);
     let remotes = remotes?;
     let poll_interval = remotes.iter().map(|remote| remote.poll_interval).min()?;
@@ -114,6 +117,7 @@ fn top(mut top: Section<'_>, collector: &mut Collector<'_>) -> Option<Config> {
             mode,
             on_drift,
             on_reboot_required,
+            pushes,
         },
         remotes,
         deadlines,

@@ -4,7 +4,9 @@ use super::*;
 use std::collections::BTreeSet;
 
 use crate::fetcher::wire::TokenAs;
-use crate::model::policy::{Guard, Mode, OnDrift, OnRebootRequired, OnUnhealthy, UserProbe};
+use crate::model::policy::{
+    Guard, Mode, OnDrift, OnRebootRequired, OnUnhealthy, Pushes, UserProbe,
+};
 
 const FILE: &str = "config.toml";
 
@@ -208,7 +210,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 config.toml:1:1: drfit: unknown key
   expected: one of configuration, mode, drift, on_reboot_required, boot_loader, \
 pre_activate_check, on_failed_rollback, machine_id, guards, reserve, remote, evaluate, health, \
-probe, deadlines, fetch, trust, testing
+probe, deadlines, fetch, trust, testing, push
   found:    \"drfit\"
   to do:    Write drift, if that is what was meant.
 config.toml:2:8: mode: not one of the choices
@@ -591,7 +593,7 @@ fn every_key_is_documented_below_its_table() {
     let told = message(&format!(
         "x = 1\n{REMOTE}x = 1\n[evaluate]\nx = 1\n[health]\nx = 1\n[[probe]]\nx = 1\n\
          [guards]\nx = 1\n[reserve]\nx = 1\n[deadlines]\nx = 1\n[fetch]\nx = 1\n[trust]\nx = 1\n\
-         [trust.heartbeat]\nx = 1\n[testing]\nx = 1\n"
+         [trust.heartbeat]\nx = 1\n[testing]\nx = 1\n[push]\nx = 1\n"
     ));
     let lines: Vec<&str> = told.lines().map(str::trim).collect();
     let rows = documented();
@@ -888,6 +890,44 @@ fn a_testing_branch_is_followed_where_commits_are_signed_or_where_that_is_asked_
         "[[remote]]\nurl = \"https://example.org/a.git\"\n[testing]\nfollow = \"always\"\n",
     );
     assert!(config.testing_branch("a..b").is_err());
+}
+
+#[test]
+fn pushes_are_taken_to_be_tested_and_none_where_commits_are_signed_unless_that_is_said() {
+    let bare = "[[remote]]\nurl = \"https://example.org/a.git\"\n";
+    let keys = "allowed_signers = \"/etc/deploy-flake/allowed-signers\"";
+    let signed = format!("{bare}[trust]\nrequire = \"tip\"\n{keys}\n");
+    for (text, expected) in [
+        (bare.to_owned(), Pushes::TestOnly),
+        (format!("{bare}[push]\nallow = \"never\"\n"), Pushes::Never),
+        (
+            format!("{bare}[push]\nallow = \"always\"\n"),
+            Pushes::Always,
+        ),
+        (signed.clone(), Pushes::NotWhereSigned),
+        (
+            format!("{signed}[push]\nallow = \"always\"\n"),
+            Pushes::NotWhereSigned,
+        ),
+        (
+            format!("{signed}[push]\nalthough_signed = false\n"),
+            Pushes::NotWhereSigned,
+        ),
+        (
+            format!("{signed}[push]\nalthough_signed = true\n"),
+            Pushes::TestOnly,
+        ),
+        (
+            format!("{signed}[push]\nallow = \"always\"\nalthough_signed = true\n"),
+            Pushes::Always,
+        ),
+        (
+            format!("{signed}[push]\nallow = \"never\"\nalthough_signed = true\n"),
+            Pushes::Never,
+        ),
+    ] {
+        assert_eq!(accepted(&text).policy.pushes, expected, "{text}");
+    }
 }
 
 #[test]

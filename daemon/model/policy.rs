@@ -37,6 +37,20 @@ pub enum FollowTesting {
     Never,
 }
 
+/// Which snapshots root may push to this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pushes {
+    /// None.
+    Never,
+    /// None, because commits have to be signed here and a snapshot is not.
+    NotWhereSigned,
+    /// Those that are only to be tested.
+    #[default]
+    TestOnly,
+    /// All.
+    Always,
+}
+
 /// What to do when the host, at rest, is not what it was brought to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -298,4 +312,6 @@ pub struct Policy {
     pub on_drift: OnDrift,
     /// At a system that needs a reboot.
     pub on_reboot_required: OnRebootRequired,
+    /// At a snapshot that root pushes.
+    pub pushes: Pushes,
 }

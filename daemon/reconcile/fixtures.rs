@@ -9,7 +9,7 @@ use super::state::Context;
 use crate::model::deployment::{Cause, Deployment, DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
-use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Settings};
+use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Pushes, Settings};
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::system::{
     BootId, DefaultEntry, Derivation, Generation, Observed, ProfileEntry, StorePath, Toplevel,
@@ -76,6 +76,7 @@ pub(super) fn policy() -> Policy {
         mode: Mode::Switch,
         on_drift: OnDrift::Report,
         on_reboot_required: OnRebootRequired::Refuse,
+        pushes: Pushes::TestOnly,
     }
 }
 
