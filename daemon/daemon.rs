@@ -13,9 +13,9 @@ mod followed;
 mod looking;
 mod publisher;
 mod recorder;
-mod rolling_back;
 mod shutdown;
 mod standing;
+mod wanting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,8 +32,8 @@ use self::core::{Core, Parts};
 use self::looking::Limits;
 use self::publisher::Publisher;
 use self::recorder::Recorder;
-use self::rolling_back::FoundOut;
 use self::standing::{Sighting, Standing};
+use self::wanting::FoundOut;
 use crate::config::Config;
 use crate::executor::{Completion, Executor};
 use crate::host::environment::Programs;
@@ -101,7 +101,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     let (executor, completions) = Executor::new(Arc::clone(&stages));
     let (seen, looks) = mpsc::unbounded_channel();
     let (requests, requested) = mpsc::channel(MOST_REQUESTS);
-    let (found_out, wanted_back) = mpsc::unbounded_channel();
+    let (found_out, wanted) = mpsc::unbounded_channel();
     let (publisher, properties) = Publisher::new(
         PathBuf::from(snapshot::FILE),
         snapshot::Daemon {
@@ -151,7 +151,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         completions,
         looks,
         requested,
-        wanted_back,
+        wanted,
         ready: watch_until_ready(stages),
         terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?,
         interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?,
@@ -188,7 +188,7 @@ struct Channels {
     completions: mpsc::UnboundedReceiver<Completion>,
     looks: mpsc::UnboundedReceiver<Sighting>,
     requested: mpsc::Receiver<Request>,
-    wanted_back: mpsc::UnboundedReceiver<FoundOut>,
+    wanted: mpsc::UnboundedReceiver<FoundOut>,
     ready: mpsc::Receiver<Result<(), Failure>>,
     terminate: Signal,
     interrupt: Signal,
@@ -236,8 +236,8 @@ async fn turn<S: Stages>(
             () = sleep_until(pause_ends_at.unwrap_or_else(Instant::now)), if pause_ends_at.is_some() => {
                 core.end_pause();
             }
-            Some(FoundOut { wanted, observed }) = channels.wanted_back.recv() => {
-                let answer = core.roll_back(wanted.by, wanted.deployment, observed);
+            Some(FoundOut { wanted, observed }) = channels.wanted.recv() => {
+                let answer = core.bring(wanted.by, wanted.instead, observed);
                 tell(wanted.reply, answer);
             }
             Some(request) = channels.requested.recv() => answer(&mut core, request),

@@ -143,8 +143,8 @@ async fn perform<S: Stages>(stages: &S, id: &DeploymentId, work: &Work) -> Repor
         Work::Inspect(system, forgiven) => {
             Report::Inspected(stages.inspect(id, system, forgiven).await)
         }
-        Work::Check(system, scope) => {
-            let checked = stages.check(id, system, *scope).await;
+        Work::Check(system, plan) => {
+            let checked = stages.check(id, system, plan).await;
             Report::Checked(and_observed(stages, checked).await)
         }
         Work::Arm(arming) => Report::Armed(arm(stages, id, arming).await),

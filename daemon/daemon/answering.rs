@@ -4,10 +4,10 @@
 //! and the answer. Must not: wait for the machine; the loop does not.
 
 use super::core::Core;
-use super::rolling_back::Wanted;
+use super::wanting::Wanted;
 use crate::ipc::request::{Declined, Reply, Request};
 use crate::pipeline::Stages;
-use crate::reconcile::event::Demand;
+use crate::reconcile::event::{Demand, Instead};
 use crate::report::milestones;
 
 /// Does what a caller asks for.
@@ -43,7 +43,12 @@ pub(super) fn answer<S: Stages>(core: &mut Core<S>, request: Request) {
             reply,
         } => core.find_out(Wanted {
             by,
-            deployment,
+            instead: Instead::Earlier(deployment),
+            reply,
+        }),
+        Request::Push { by, push, reply } => core.find_out(Wanted {
+            by,
+            instead: Instead::Pushed(push),
             reply,
         }),
         Request::Resume { by, reply } => tell(reply, core.let_go_on(by)),

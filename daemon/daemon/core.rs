@@ -15,9 +15,9 @@ use tracing::{debug, error, warn};
 use super::looking::{Limits, Looking, look};
 use super::publisher::Publisher;
 use super::recorder::{Moment, Recorder};
-use super::rolling_back::{self, FoundOut, Wanted};
 use super::shutdown::Shutdown;
 use super::standing::{IsTested, Seen, Sighting, Standing};
+use super::wanting::{self, FoundOut, Wanted};
 use crate::executor::{Completion, Executor};
 use crate::host::{clock, random};
 use crate::ipc::request::{Declined, Owed};
@@ -26,10 +26,10 @@ use crate::model::failure::Failure;
 use crate::model::offer::RemoteNumber;
 use crate::model::pause::UserId;
 use crate::model::policy::{Policy, Settings};
-use crate::model::revision::CommitId;
+use crate::model::revision::{Candidate, CommitId};
 use crate::model::system::{BootId, Observed};
 use crate::pipeline::Stages;
-use crate::reconcile::event::{Asked, Demand, Event, Look};
+use crate::reconcile::event::{Asked, Demand, Event, Instead, Look};
 use crate::reconcile::phase::Phase;
 use crate::reconcile::recover::{World, recover};
 use crate::reconcile::schedule::{self, Draws};
@@ -37,7 +37,7 @@ use crate::reconcile::state::{Context, State, Step};
 use crate::reconcile::step::step;
 use crate::reconcile::unsaved::way_back;
 use crate::reconcile::window::{self, NotNow};
-use crate::reconcile::{choose, earlier};
+use crate::reconcile::{choose, instead};
 use crate::report::{milestones, story};
 use crate::store::ledger::Ledger;
 use crate::store::{record, token};
@@ -325,37 +325,38 @@ impl<S: Stages> Core<S> {
         Ok(id)
     }
 
-    /// Root wants an earlier system: first it is found out what the host is.
+    /// Root wants something else than the branch does: first it is found out what the host is.
     pub(super) fn find_out(&self, wanted: Wanted) {
         let stages = Arc::clone(&self.stages);
-        tokio::spawn(rolling_back::find_out(
-            stages,
-            wanted,
-            self.found_out.clone(),
-        ));
+        let found_out = self.found_out.clone();
+        tokio::spawn(wanting::find_out(stages, wanted, found_out));
     }
 
-    /// Goes back to an earlier system; returns the number of the look that
-    /// follows.
-    pub(super) fn roll_back(
+    /// Brings the host to what root wants instead; returns the number of the look
+    /// that follows.
+    pub(super) fn bring(
         &mut self,
         by: UserId,
-        deployment: Option<DeploymentId>,
+        instead: Instead,
         observed: Observed,
     ) -> Result<u64, Declined> {
         self.has_taken_up()?;
-        let found = earlier::find(&self.state, deployment.as_ref());
-        let found = found.map_err(|why| Declined(why.to_string()))?;
-        let to = found.deployment.clone();
-        self.standing.observed = observed.clone();
         let offers = self.standing.offers(&self.state.confirmed());
-        self.order(Event::RollbackAsked(Asked {
+        let asked = Asked {
             by,
-            deployment,
+            instead,
             head: self.standing.head(&offers),
-            observed,
-        }))?;
-        milestones::rollback_asked(&to, by);
+            observed: observed.clone(),
+        };
+        let candidate = instead::candidate(&self.state, &self.policy, &asked);
+        let candidate = candidate.map_err(|why| Declined(why.to_string()))?;
+        self.standing.observed = observed;
+        self.order(Event::RootAsked(asked))?;
+        match &candidate {
+            Candidate::Earlier { deployment, .. } => milestones::rollback_asked(deployment, by),
+            Candidate::Pushed { push, .. } => milestones::push_asked(push, by),
+            Candidate::Commit(_) | Candidate::Testing { .. } => {}
+        }
         Ok(self.trigger(Demand::Look))
     }
 

@@ -17,6 +17,7 @@ use crate::ipc::server;
 use crate::model::deployment::Finished;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::pause::Pause;
+use crate::model::policy::Mode;
 use crate::model::revision::{Branch, Candidate, CommitId};
 use crate::reconcile::branches;
 use crate::reconcile::choose::{self, Offered, Place};
@@ -174,6 +175,7 @@ impl Publisher {
                 ),
                 pause: state.pause.as_ref(),
                 hold: hold(state).as_ref(),
+                pushed: pushed(state, condition).as_ref(),
             },
         );
         let before = self.last.as_ref().map(|last| &last.condition);
@@ -328,18 +330,25 @@ fn desired(
     condition: &Condition,
 ) -> Option<snapshot::Desired> {
     let commit = wanted(state, standing, offers, condition)?;
-    let resolved = state
-        .resolved
-        .as_ref()
-        .filter(|resolved| resolved.candidate.commit() == commit);
+    let candidate = candidate(state, condition);
+    let branch = Candidate::Commit(commit.clone());
+    let resolved = state.resolved.as_ref().filter(|resolved| {
+        let wanted = candidate.unwrap_or(&branch);
+        resolved.candidate.is_same_flake(wanted)
+    });
     Some(snapshot::Desired {
         commit: commit.clone(),
-        testing: candidate(state, condition)
-            .and_then(Candidate::testing)
-            .cloned(),
+        testing: candidate.and_then(Candidate::testing).cloned(),
+        pushed: pushed(state, condition),
         derivation: resolved.map(|resolved| resolved.derivation.clone()),
         toplevel: resolved.and_then(|resolved| resolved.toplevel.clone()),
     })
+}
+
+/// What root pushed, where status speaks of that.
+fn pushed(state: &State, condition: &Condition) -> Option<snapshot::Pushed> {
+    let push = candidate(state, condition).and_then(Candidate::push);
+    push.map(snapshot::Pushed::from)
 }
 
 fn held(quarantined: &Quarantined) -> snapshot::Held {
@@ -357,17 +366,19 @@ fn held(quarantined: &Quarantined) -> snapshot::Held {
 fn hold(state: &State) -> Option<snapshot::Hold> {
     let hold = state.hold.as_ref()?;
     let standing = hold.standing.as_ref()?;
-    let Candidate::Earlier {
-        deployment, commit, ..
-    } = &standing.deployment.candidate
-    else {
-        return None;
+    let candidate = &standing.deployment.candidate;
+    let deployment = match candidate {
+        Candidate::Earlier { deployment, .. } => deployment,
+        Candidate::Pushed { .. } => &standing.deployment.id,
+        Candidate::Commit(_) | Candidate::Testing { .. } => return None,
     };
     Some(snapshot::Hold {
         by: hold.by,
         deployment: deployment.clone(),
-        commit: commit.clone(),
+        commit: candidate.commit().clone(),
         since: standing.finished.wall,
+        pushed: candidate.push().map(snapshot::Pushed::from),
+        ends_with_boot: standing.deployment.aim() == Mode::Test,
     })
 }
 

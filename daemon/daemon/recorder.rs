@@ -121,6 +121,10 @@ impl<S: Stages> Recorder<S> {
     /// A deployment begins: who wrote its commit is asked aside.
     fn begin(&self, deployment: &Deployment, moment: &Moment<'_>) {
         let origin = moment.origin.clone();
+        if deployment.candidate.push().is_some() {
+            // It came from no remote, and no mirror has it.
+            return;
+        }
         self.shared
             .draft_of(&deployment.id, |draft| draft.remote = Some(origin));
         let (stages, shared) = (Arc::clone(&self.stages), Arc::clone(&self.shared));

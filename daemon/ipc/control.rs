@@ -1,7 +1,8 @@
 //! The interface: each method is the check of its caller and one request.
 //!
 //! In: calls. Out: requests of callers that may make them. Must not: take a path
-//! or a command from anybody, or answer before the daemon's loop has.
+//! (but of the store, from root) or a command from anybody, or answer before the
+//! daemon's loop has.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::server::{Remote, State};
 use crate::model::deployment::DeploymentId;
 use crate::model::pause::{LONGEST, REASON_LIMIT, UserId};
 use crate::model::policy::Guard;
+use crate::model::push::Push;
 use crate::model::revision::CommitId;
 use crate::model::text::one_line;
 
@@ -173,6 +175,24 @@ impl Control {
             reply,
         })
         .await
+    }
+
+    /// Deploys this configuration of the flake at this path of the host's store,
+    /// which it stays with until the branch is a new commit, or `Resume`. Returns
+    /// the number of the look that answers.
+    async fn push(
+        &self,
+        source: String,
+        configuration: String,
+        options: Vec<String>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<u64> {
+        let by = authorize(&header, connection).await?;
+        let push = Push::parse(source, configuration, &options);
+        let push = push.map_err(|no_push| fdo::Error::InvalidArgs(no_push.to_string()))?;
+        let push = Box::new(push);
+        self.ask(|reply| Request::Push { by, push, reply }).await
     }
 
     /// The daemon's version.

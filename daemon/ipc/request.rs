@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::model::deployment::DeploymentId;
 use crate::model::pause::UserId;
 use crate::model::policy::Guard;
+use crate::model::push::Push;
 use crate::model::revision::CommitId;
 
 /// Takes the answer.
@@ -89,6 +90,15 @@ pub enum Request {
         by: UserId,
         /// Which deployment's; None: the one before this one.
         deployment: Option<DeploymentId>,
+        /// Takes the number of the look that will answer.
+        reply: Reply<u64>,
+    },
+    /// Deploy a snapshot, and stay there.
+    Push {
+        /// Who says so.
+        by: UserId,
+        /// The snapshot, and what is to become of it.
+        push: Box<Push>,
         /// Takes the number of the look that will answer.
         reply: Reply<u64>,
     },

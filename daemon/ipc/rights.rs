@@ -86,7 +86,7 @@ pub const METHODS: &[Method] = &[
     ours(
         "Resume",
         Right::Operate,
-        "ends a pause, or what `Rollback` led to, and looks at the remotes",
+        "ends a pause, or what `Rollback` or `Push` led to, and looks at the remotes",
     ),
     ours(
         "Confirm",
@@ -112,6 +112,11 @@ pub const METHODS: &[Method] = &[
         "Rollback",
         Right::Administer,
         "goes back to the system of an earlier deployment, and stays there",
+    ),
+    ours(
+        "Push",
+        Right::Administer,
+        "deploys a flake of this host's store (path, configuration, options), and stays there",
     ),
     of_bus(PROPERTIES, "Get", Right::Look, "reads a property"),
     of_bus(PROPERTIES, "GetAll", Right::Look, "reads all of them"),

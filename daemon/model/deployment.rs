@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::policy::{Guard, Mode, Settings};
+use super::push::Aim;
 use super::revision::Candidate;
 use super::system::{BootId, Derivation, Observed, Toplevel};
 use super::time::Now;
@@ -43,7 +44,9 @@ pub enum Cause {
     TestingLeft,
     /// Root said `rollback`.
     Rollback,
-    /// An operator said `resume` after a `rollback`.
+    /// Root pushed a snapshot.
+    Push,
+    /// An operator said `resume` after a `rollback` or a push.
     Resumed,
 }
 
@@ -58,6 +61,7 @@ impl Cause {
             Self::Mode => "mode",
             Self::TestingLeft => "testing branch left",
             Self::Rollback => "rollback",
+            Self::Push => "push",
             Self::Resumed => "resumed",
         }
     }
@@ -99,9 +103,19 @@ pub struct Deployment {
 impl Deployment {
     /// What it makes of the host.
     pub fn aim(&self) -> Mode {
-        match self.candidate {
-            Candidate::Commit(_) | Candidate::Earlier { .. } => self.mode,
+        self.aim_in(self.mode)
+    }
+
+    /// What it would make of a host in that mode.
+    pub fn aim_in(&self, mode: Mode) -> Mode {
+        match &self.candidate {
+            Candidate::Commit(_) | Candidate::Earlier { .. } => mode,
             Candidate::Testing { .. } => Mode::Test,
+            Candidate::Pushed { push, .. } => match push.aim {
+                Aim::Host => mode,
+                Aim::TestOnly => Mode::Test,
+                Aim::SkipTest => Mode::Boot,
+            },
         }
     }
 

@@ -114,6 +114,8 @@ failure_codes! {
     ImportFailed = "import-failed", Transient;
     /// git's own check refuses an object of the commit's history.
     ObjectRefused = "object-refused", Deterministic;
+    /// What was pushed is no valid path of this host's store.
+    SourceInvalid = "source-invalid", Deterministic;
     /// The commit holds no `flake.nix`.
     FlakeMissing = "flake-missing", Deterministic;
     /// The flake has no configuration for this host.

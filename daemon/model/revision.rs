@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::deployment::{DeploymentId, System};
+use super::push::Push;
 
 /// A git object id of a commit: 40 lower-case hexadecimal digits (SHA-1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,6 +19,11 @@ impl CommitId {
     /// The full id.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Git's own word for no object: forty zeros.
+    pub fn null() -> Self {
+        Self("0".repeat(40))
     }
 
     /// The first twelve digits, for people.
@@ -205,23 +211,61 @@ pub enum Candidate {
         /// Its system, as it was built then.
         system: System,
     },
+    /// A snapshot that root pushed: it is of no branch.
+    Pushed {
+        /// What the host's branch was then, in whose place it comes; git's null
+        /// where nobody knew.
+        commit: CommitId,
+        /// The snapshot, and what is to become of it.
+        push: Box<Push>,
+    },
 }
 
 impl Candidate {
-    /// The commit that the candidate is.
+    /// The commit that the candidate is; of a push the one in whose place it
+    /// comes.
     pub fn commit(&self) -> &CommitId {
         match self {
-            Self::Commit(commit) | Self::Testing { commit, .. } | Self::Earlier { commit, .. } => {
-                commit
-            }
+            Self::Commit(commit)
+            | Self::Testing { commit, .. }
+            | Self::Earlier { commit, .. }
+            | Self::Pushed { commit, .. } => commit,
         }
     }
 
     /// The testing branch that it is of, if it is of one.
     pub fn testing(&self) -> Option<&Branch> {
         match self {
-            Self::Commit(_) | Self::Earlier { .. } => None,
+            Self::Commit(_) | Self::Earlier { .. } | Self::Pushed { .. } => None,
             Self::Testing { branch, .. } => Some(branch),
+        }
+    }
+
+    /// Whether root said so, and no branch.
+    pub fn is_roots(&self) -> bool {
+        match self {
+            Self::Commit(_) | Self::Testing { .. } => false,
+            Self::Earlier { .. } | Self::Pushed { .. } => true,
+        }
+    }
+
+    /// What root pushed, if it is that.
+    pub fn push(&self) -> Option<&Push> {
+        match self {
+            Self::Commit(_) | Self::Testing { .. } | Self::Earlier { .. } => None,
+            Self::Pushed { push, .. } => Some(push),
+        }
+    }
+
+    /// Whether the same flake is evaluated for both: a push is never the commit
+    /// in whose place it comes.
+    pub fn is_same_flake(&self, other: &Self) -> bool {
+        match (self.push(), other.push()) {
+            (None, None) => self.commit() == other.commit(),
+            (Some(one), Some(other)) => {
+                (&one.source, &one.configuration) == (&other.source, &other.configuration)
+            }
+            (Some(_), None) | (None, Some(_)) => false,
         }
     }
 }
@@ -263,6 +307,29 @@ mod tests {
             "../../../../../etc/passwd0000000000000000",
         ] {
             assert!(CommitId::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_push_is_another_flake_than_the_commit_in_whose_place_it_comes() {
+        let store = |hash: &str| format!("/nix/store/{}-source", hash.repeat(32));
+        let pushed = |hash, name: &str, options: &[String]| Candidate::Pushed {
+            commit: CommitId::null(),
+            push: Box::new(
+                Push::parse(store(hash), name.to_owned(), options).expect("it is a push"),
+            ),
+        };
+        let one = pushed("0", "web1", &[]);
+        assert!(one.is_same_flake(&pushed("0", "web1", &["dirty".to_owned()])));
+        for other in [
+            Candidate::Commit(CommitId::null()),
+            pushed("1", "web1", &[]),
+            pushed("0", "web2", &[]),
+        ] {
+            assert!(
+                !one.is_same_flake(&other) && !other.is_same_flake(&one),
+                "{other:?}"
+            );
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::failure::Failure;
 use super::health::{Baseline, Reachability};
 use super::policy::{Guard, OnUnhealthy};
+use super::push::OwnCheck;
 use super::revision::Candidate;
 use super::rollback::Verdict;
 use super::system::{Observed, Toplevel};
@@ -242,6 +243,15 @@ pub enum RollbackEnd {
     Pending(Failure),
     /// Somebody else switched the host; their system was left alone.
     Overridden(Failure),
+}
+
+/// What is asked of the closure before it is activated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckPlan {
+    /// Which checks apply.
+    pub scope: CheckScope,
+    /// Its own check.
+    pub own: OwnCheck,
 }
 
 /// Which of the closure's checks apply.

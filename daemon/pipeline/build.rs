@@ -1,4 +1,4 @@
-//! From a commit to a toplevel: import, evaluate, build, root. Four steps,
+//! From a commit, or a pushed snapshot, to a toplevel: import, evaluate, build, root. Four steps,
 //! four units, four deadlines.
 //!
 //! In: a candidate that is in the mirror, and this host's configuration. Out:
@@ -12,14 +12,16 @@
 
 mod words;
 mod import;
+mod pushed;
 mod inputs;
 mod evaluate;
 mod realise;
 mod root;
 
-pub use evaluate::{Evaluating, evaluate};
+pub use evaluate::{Evaluating, Flakes, evaluate};
 pub use import::{Repository, Source, import};
 pub use inputs::Inputs;
+pub use pushed::take;
 pub use realise::build;
 pub use root::root;
 

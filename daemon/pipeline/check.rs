@@ -30,7 +30,8 @@ use crate::host::systemd::SystemState;
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureClass, FailureCode};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnUnhealthy};
-use crate::model::stage::{CheckScope, Forgiven, Inspection, UnitStep};
+use crate::model::push::OwnCheck;
+use crate::model::stage::{CheckPlan, CheckScope, Forgiven, Inspection, UnitStep};
 use crate::model::system::{DefaultEntry, Observed, Toplevel};
 
 /// Exit status with which a pre-activate check asks to be run later
@@ -238,8 +239,8 @@ fn inhibited(root: &Path, running: Option<&Toplevel>, wanted: &Toplevel) -> Opti
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Checks<'a> {
     /// Which of the checks apply.
-    pub(crate) scope: CheckScope,
-    /// The pre-activate check, relative to the toplevel.
+    pub(crate) plan: &'a CheckPlan,
+    /// The pre-activate check of this host, relative to the toplevel.
     pub(crate) pre_activate_check: &'a str,
     /// How long each may take.
     pub(crate) deadlines: &'a Deadlines,
@@ -256,19 +257,14 @@ pub(crate) async fn check(
 ) -> Result<(), Failure> {
     let toplevel = &system.toplevel;
     let is_second = steps.has_begun(UnitStep::Check, id, PRE_SWITCH).await?;
-    if !is_second {
-        match pre_activate_check(view.root, toplevel, checks.pre_activate_check) {
-            PreActivateCheck::None => {}
-            PreActivateCheck::NotExecutable(path) => return Err(not_executable(&path)),
-            PreActivateCheck::Program(path) => {
-                let command = vec![path, toplevel.to_string()];
-                let plan = plan(id, command, checks.deadlines.check);
-                let report = steps.run_part(&plan, PRE_ACTIVATE).await?;
-                pre_activate_verdict(&report, plan.deadline)?;
-            }
-        }
+    let (own, configured) = (&checks.plan.own, checks.pre_activate_check);
+    if !is_second && let Some(path) = own_check(view.root, toplevel, own, configured)? {
+        let command = vec![path, toplevel.to_string()];
+        let plan = plan(id, command, checks.deadlines.check);
+        let report = steps.run_part(&plan, PRE_ACTIVATE).await?;
+        pre_activate_verdict(&report, plan.deadline)?;
     }
-    match checks.scope {
+    match checks.plan.scope {
         CheckScope::BeforeBoot => Ok(()),
         CheckScope::BeforeTest => {
             let command = vec![toplevel.switch_to_configuration(), "check".to_owned()];
@@ -276,6 +272,27 @@ pub(crate) async fn check(
             let report = steps.run_part(&plan, PRE_SWITCH).await?;
             pre_switch_verdict(&report, plan.deadline)
         }
+    }
+}
+
+/// The closure's own check, if there is one to run. One that was named for this
+/// deployment has to be there.
+fn own_check(
+    root: &Path,
+    toplevel: &Toplevel,
+    own: &OwnCheck,
+    configured: &str,
+) -> Result<Option<String>, Failure> {
+    let (relative, must_be_there) = match own {
+        OwnCheck::Configured => (configured, false),
+        OwnCheck::Named(relative) => (relative.as_str(), true),
+        OwnCheck::Skipped => return Ok(None),
+    };
+    match pre_activate_check(root, toplevel, relative) {
+        PreActivateCheck::None if must_be_there => Err(not_there(relative)),
+        PreActivateCheck::None => Ok(None),
+        PreActivateCheck::NotExecutable(path) => Err(not_executable(&path)),
+        PreActivateCheck::Program(path) => Ok(Some(path)),
     }
 }
 
@@ -348,6 +365,14 @@ fn verdict(report: &StepReport, what: &str, deadline: Duration) -> Result<(), Fa
         }
     };
     Err(Failure::new(code, format!("{what} {how}"), hint).with_detail(&report.tail))
+}
+
+fn not_there(relative: &str) -> Failure {
+    Failure::new(
+        FailureCode::CheckRefused,
+        format!("the closure has no {relative}, which was to be run before its activation"),
+        "Nothing was changed. Name a program of the closure, or leave the option out.",
+    )
 }
 
 fn not_executable(path: &str) -> Failure {

@@ -33,7 +33,7 @@ use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollba
 use crate::model::revision::{Branch, Candidate, CommitId, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
-    Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
+    Arming, BuildFailure, CheckPlan, Claim, Confirmation, Forgiven, Inspection, Rollback,
     RollbackEnd, TestFailure, UnitStep, Word,
 };
 use crate::model::system::{BootId, Configuration, Derivation, Observed, ProfileEntry, Toplevel};
@@ -199,6 +199,9 @@ impl Stages for Machine {
 
     async fn import(&self, id: &DeploymentId, candidate: &Candidate) -> Result<(), Failure> {
         let deadline = self.deadlines.import;
+        if let Some(push) = candidate.push() {
+            return build::take(&self.steps, id, &push.source, deadline).await;
+        }
         let source = self.source(candidate).await;
         let (steps, repository) = (&self.steps, &self.repository);
         let imported = build::import(steps, repository, id, candidate, &source, deadline).await;
@@ -214,16 +217,27 @@ impl Stages for Machine {
         id: &DeploymentId,
         candidate: &Candidate,
     ) -> Result<Derivation, Failure> {
-        let source = self.source(candidate).await;
         let inputs = self.inputs().await;
-        let how = build::Evaluating {
-            configuration: &self.configuration,
-            import_from_derivation: self.import_from_derivation,
-            flake: &self.flake,
-            inputs: &inputs,
-            source: &source,
+        let source;
+        let (configuration, flakes) = match candidate.push() {
+            Some(push) => (&push.configuration, build::Flakes::Pushed(&push.source)),
+            None => {
+                source = self.source(candidate).await;
+                let flakes = build::Flakes::Mirrored {
+                    candidate,
+                    flake: &self.flake,
+                    source: &source,
+                };
+                (&self.configuration, flakes)
+            }
         };
-        build::evaluate(&self.steps, id, candidate, how, self.deadlines.evaluate).await
+        let how = build::Evaluating {
+            configuration,
+            import_from_derivation: self.import_from_derivation,
+            inputs: &inputs,
+            flakes,
+        };
+        build::evaluate(&self.steps, id, how, self.deadlines.evaluate).await
     }
 
     async fn build(
@@ -271,10 +285,10 @@ impl Stages for Machine {
         &self,
         id: &DeploymentId,
         system: &System,
-        scope: CheckScope,
+        plan: &CheckPlan,
     ) -> Result<(), Failure> {
         let checks = Checks {
-            scope,
+            plan,
             pre_activate_check: &self.pre_activate_check,
             deadlines: &self.deadlines,
         };

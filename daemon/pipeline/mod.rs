@@ -41,7 +41,7 @@ use crate::model::offer::{Offer, RemoteNumber};
 use crate::model::revision::{Candidate, CommitId, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
-    Arming, BuildFailure, CheckScope, Claim, Confirmation, Forgiven, Inspection, Rollback,
+    Arming, BuildFailure, CheckPlan, Claim, Confirmation, Forgiven, Inspection, Rollback,
     RollbackEnd, TestFailure, UnitStep, Word,
 };
 use crate::model::system::{Derivation, Observed, ProfileEntry, Toplevel};
@@ -77,7 +77,8 @@ pub trait Stages: Send + Sync + 'static {
     /// Fails with `host-busy` while the system is starting or shutting down.
     fn ready(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Brings the candidate from the mirror into the evaluation's repository.
+    /// Brings the candidate from the mirror into the evaluation's repository; or
+    /// finds what was pushed in the store, and roots it there.
     fn import(
         &self,
         id: &DeploymentId,
@@ -117,13 +118,13 @@ pub trait Stages: Send + Sync + 'static {
         forgiven: &Forgiven,
     ) -> impl Future<Output = Result<Inspection, Failure>> + Send;
 
-    /// Runs the closure's pre-activate check and, if the system is going to be
-    /// tested, `switch-to-configuration check`.
+    /// Runs the closure's pre-activate check, unless that is not asked, and, if
+    /// the system is going to be tested, `switch-to-configuration check`.
     fn check(
         &self,
         id: &DeploymentId,
         system: &System,
-        scope: CheckScope,
+        plan: &CheckPlan,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Takes the baseline, arms the guardian, and reads it back. Called again,

@@ -50,8 +50,8 @@ pub(super) fn is_held(state: &State) -> bool {
     )
 }
 
-/// The deployment that the host is what it is for: what root went back to, what
-/// is tested, or what became of its own branch.
+/// The deployment that the host is what it is for: what root went back to or
+/// pushed, what is tested, or what became of its own branch.
 pub fn told(state: &State) -> Option<&Finished> {
     let tested = &state.tested;
     let held = tested.tried.as_ref().filter(|_| is_held(state));
@@ -249,7 +249,7 @@ pub(super) fn succession(state: &State, current: &Deployment, look: &Look) -> Su
             of_testing(branch, current, look, may_give_way)
         }
         // It is what root wants now.
-        Candidate::Earlier { .. } => Succession::GoOn,
+        Candidate::Earlier { .. } | Candidate::Pushed { .. } => Succession::GoOn,
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Condition {
     Testing,
     /// An operator wants nothing begun, and something waits for that.
     Paused(Pause),
-    /// The host is what root went back to.
+    /// The host is what root went back to, or pushed.
     Holding,
     /// They were, and something else was put in their place.
     Drifted {

@@ -92,9 +92,13 @@ impl Proven {
     }
 
     /// The one before where the host is held, or before the newest.
-    fn before(&self, held: Option<&DeploymentId>) -> Option<&Earlier> {
+    fn before(&self, held: &Held<'_>) -> Option<&Earlier> {
         let newest = self.0.len().checked_sub(1)?;
-        let at = held.and_then(|held| self.position(held)).unwrap_or(newest);
+        let at = match held {
+            Held::At(deployment) => self.position(deployment).unwrap_or(newest),
+            Held::AtPush => return self.0.get(newest),
+            Held::Not => newest,
+        };
         self.0.get(at.checked_sub(1)?)
     }
 }
@@ -105,7 +109,7 @@ pub fn find<'a>(state: &'a State, named: Option<&DeploymentId>) -> Result<&'a Ea
         return Err(NotBack::Busy(state.phase.name()));
     }
     match named {
-        None => state.proven.before(held(state)).ok_or(NotBack::Nothing),
+        None => state.proven.before(&held(state)).ok_or(NotBack::Nothing),
         Some(named) => {
             let mut all = state.proven.iter();
             let found = all.find(|it| it.deployment == *named);
@@ -114,12 +118,23 @@ pub fn find<'a>(state: &'a State, named: Option<&DeploymentId>) -> Result<&'a Ea
     }
 }
 
-/// The deployment whose system root went back to before.
-fn held(state: &State) -> Option<&DeploymentId> {
-    let standing = state.hold.as_ref()?.standing.as_ref()?;
-    match &standing.deployment.candidate {
-        Candidate::Earlier { deployment, .. } => Some(deployment),
-        Candidate::Commit(_) | Candidate::Testing { .. } => None,
+/// Where the host is held now.
+enum Held<'a> {
+    /// At the system of this deployment.
+    At(&'a DeploymentId),
+    /// At what root pushed, which is not among them: before it comes the newest.
+    AtPush,
+    /// Nowhere.
+    Not,
+}
+
+fn held(state: &State) -> Held<'_> {
+    let hold = state.hold.as_ref();
+    let standing = hold.and_then(|hold| hold.standing.as_ref());
+    match standing.map(|standing| &standing.deployment.candidate) {
+        Some(Candidate::Earlier { deployment, .. }) => Held::At(deployment),
+        Some(Candidate::Pushed { .. }) => Held::AtPush,
+        Some(Candidate::Commit(_) | Candidate::Testing { .. }) | None => Held::Not,
     }
 }
 

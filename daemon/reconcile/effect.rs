@@ -7,7 +7,7 @@ use super::permission::BootPermission;
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::health::Baseline;
 use crate::model::revision::Candidate;
-use crate::model::stage::{Arming, CheckScope, Forgiven, Rollback, UnitStep, Word};
+use crate::model::stage::{Arming, CheckPlan, Forgiven, Rollback, UnitStep, Word};
 use crate::model::system::{Derivation, ProfileEntry, Toplevel};
 
 /// Something to be done, always for one deployment.
@@ -43,7 +43,7 @@ pub enum Work {
     /// Of `Inspecting`.
     Inspect(System, Forgiven),
     /// Of `Checking`.
-    Check(System, CheckScope),
+    Check(System, CheckPlan),
     /// Of `Arming`.
     Arm(Arming),
     /// Of `Testing`.

@@ -10,6 +10,7 @@ use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
 use crate::model::pause::UserId;
 use crate::model::policy::Guard;
+use crate::model::push::Push;
 use crate::model::revision::CommitId;
 use crate::model::rollback::Verdict;
 use crate::model::stage::{
@@ -38,8 +39,8 @@ pub enum Event {
     Resumed,
     /// The time of a pause may have come.
     PauseEnded,
-    /// Root wants an earlier system back.
-    RollbackAsked(Asked),
+    /// Root wants something else than what the branch asks for.
+    RootAsked(Asked),
     /// An operator says that a system in its confirm window is good.
     Confirmed(DeploymentId),
     /// An operator says that it is not.
@@ -60,17 +61,26 @@ pub enum Event {
     },
 }
 
-/// What root wants back, and how host and branch are now.
+/// What root wants, and how host and branch are now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// Who says so.
     pub by: UserId,
-    /// The system of which deployment; None: the one before this one.
-    pub deployment: Option<DeploymentId>,
+    /// What.
+    pub instead: Instead,
     /// The commit that the branch is, if anybody knows.
     pub head: Option<CommitId>,
     /// What the host is.
     pub observed: Observed,
+}
+
+/// What root wants instead of what the branch asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// The system of that deployment; None: of the one before this one.
+    Earlier(Option<DeploymentId>),
+    /// A snapshot of their own.
+    Pushed(Box<Push>),
 }
 
 /// What a look saw.

@@ -10,6 +10,7 @@ use crate::model::deployment::{Cause, Deployment, DeploymentId, System};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::health::Baseline;
 use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Pushes, Settings};
+use crate::model::push::Push;
 use crate::model::revision::{Candidate, CommitId};
 use crate::model::system::{
     BootId, DefaultEntry, Derivation, Generation, Observed, ProfileEntry, StorePath, Toplevel,
@@ -117,6 +118,13 @@ pub(super) fn deployment(index: u8) -> Deployment {
         reevaluations: 0,
         allowed: BTreeSet::new(),
     }
+}
+
+/// A push of the snapshot of that index.
+pub(super) fn push(index: u8, options: &[&str]) -> Box<Push> {
+    let options: Vec<_> = options.iter().map(|it| (*it).to_owned()).collect();
+    let source = store_path(index, "source").as_str().to_owned();
+    Box::new(Push::parse(source, "web1".to_owned(), &options).expect("it is a push"))
 }
 
 /// What the host was before, told from no baseline.

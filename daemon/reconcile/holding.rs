@@ -1,7 +1,8 @@
-//! A host that root took back to an earlier system: it stays there.
+//! A host that root took back to an earlier system, or to a snapshot of their
+//! own: it stays there.
 //!
 //! In: the state and what the look saw. Out: a decision. Must not: follow what
-//! root went back from, before somebody says so.
+//! root set aside, before somebody says so.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use super::branches::leave;
 use super::event::{Demand, Look};
+use super::recover::test_ended;
 use super::select::{self, Decision, same_candidate};
 use super::state::{Context, State};
 use crate::model::deployment::{Cause, Finished, Outcome};
 use crate::model::pause::UserId;
 use crate::model::policy::Mode;
-use crate::model::revision::CommitId;
+use crate::model::revision::{Candidate, CommitId};
+use crate::model::system::Observed;
 
-/// Where root went back to.
+/// Where root took the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// Who said so.
@@ -96,11 +99,38 @@ pub(super) fn is_held(state: &State, finished: &Finished) -> bool {
     standing == Some(finished)
 }
 
+/// The host arrived where it is held, and what is told of the way there says so.
+pub(super) fn tell_arrival(state: &mut State) {
+    let standing = state.hold.as_ref().and_then(|hold| hold.standing.as_ref());
+    if let (Some(standing), Some(told)) = (standing, &mut state.reverted)
+        && told.deployment.id == standing.deployment.id
+    {
+        told.clone_from(standing);
+    }
+}
+
 /// What was only tested ends with the boot, and what it was held at with it.
-pub(super) fn end_with_boot(state: &mut State, context: &Context<'_>) {
-    let is_over = |hold: &mut Hold| {
+pub(super) fn end_with_boot(state: &mut State, observed: &Observed, context: &Context<'_>) {
+    let is_over = |hold: &Hold| {
         let deployment = hold.standing.as_ref().map(|it| &it.deployment);
         deployment.is_some_and(|it| it.aim() == Mode::Test && it.boot_id != context.boot_id)
     };
-    state.hold.take_if(is_over);
+    let Some(hold) = state.hold.as_mut().filter(|hold| is_over(hold)) else {
+        return;
+    };
+    let Some(standing) = hold.standing.take() else {
+        return;
+    };
+    let current = state.phase.deployment().map(|it| &it.candidate);
+    // What root wants now goes on.
+    if !current.is_some_and(Candidate::is_roots) {
+        state.hold = None;
+    }
+    let told = state.reverted.as_mut();
+    if let Some(told) = told.filter(|told| told.deployment.id == standing.deployment.id)
+        && select::drift(&standing, observed).is_some()
+    {
+        told.outcome = Outcome::RolledBackByReboot(test_ended());
+        told.finished = context.now;
+    }
 }

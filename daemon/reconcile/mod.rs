@@ -14,6 +14,7 @@ pub mod quarantine;
 pub mod select;
 pub mod branches;
 pub mod earlier;
+pub mod instead;
 pub mod holding;
 pub mod step;
 pub mod recover;
@@ -29,3 +30,5 @@ mod fixtures;
 mod properties;
 #[cfg(test)]
 mod entry_tests;
+#[cfg(test)]
+mod push_tests;

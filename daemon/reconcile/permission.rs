@@ -50,7 +50,7 @@ impl BootWithoutTest {
     pub(super) fn by_mode(deployment: &Deployment) -> Option<Self> {
         match deployment.aim() {
             Mode::Boot => Some(Self {
-                reason: waits_for_reboot(),
+                reason: waits_for_reboot(deployment),
             }),
             Mode::Switch | Mode::Test => None,
         }
@@ -62,10 +62,15 @@ impl BootWithoutTest {
     }
 }
 
-fn waits_for_reboot() -> Failure {
+fn waits_for_reboot(deployment: &Deployment) -> Failure {
+    let why = match deployment.mode {
+        Mode::Boot => "mode = \"boot\" activates nothing before the next reboot",
+        // Root pushed it so.
+        Mode::Switch | Mode::Test => "root wants it activated by the next reboot alone",
+    };
     Failure::new(
         FailureCode::WaitsForReboot,
-        "its boot entry is written, and mode = \"boot\" activates nothing before the next reboot",
+        format!("its boot entry is written, and {why}"),
         "Reboot the host when it suits.",
     )
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::effect::{Effect, Work};
-use super::event::{Asked, Demand, Event, Look, Report};
-use super::fixtures::{commit, derivation, failure, observed, policy, toplevel};
+use super::event::{Asked, Demand, Event, Instead, Look, Report};
+use super::fixtures::{commit, derivation, failure, observed, policy, push, toplevel};
 use super::holding::Until;
 use super::permission::BootPermission;
 use super::phase::Phase;
@@ -22,7 +22,7 @@ use crate::model::deployment::{Cause, DeploymentId, Finished, Outcome, System};
 use crate::model::failure::FailureCode;
 use crate::model::health::{Baseline, Reachability};
 use crate::model::pause::UserId;
-use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Settings};
+use crate::model::policy::{Mode, OnDrift, OnRebootRequired, Policy, Pushes, Settings};
 use crate::model::revision::{Branch, Candidate, CommitId};
 use crate::model::rollback::{RollbackRecord, RollbackStage, Verdict, WantedBy};
 use crate::model::stage::{
@@ -31,6 +31,9 @@ use crate::model::stage::{
 use crate::model::system::{BootId, DefaultEntry, Generation, Observed, ProfileEntry, Toplevel};
 use crate::model::testing::{Testing, TestingHead};
 use crate::model::time::Now;
+
+/// The index of what root pushes.
+const PUSHED: u8 = 55;
 
 /// More events than any one deployment needs.
 const ENOUGH: usize = 60;
@@ -84,6 +87,7 @@ enum Said {
     Confirm,
     Reject,
     RollBack,
+    Push(&'static [&'static str]),
 }
 
 fn said() -> impl Strategy<Value = Said> {
@@ -93,6 +97,9 @@ fn said() -> impl Strategy<Value = Said> {
         1 => Just(Said::Confirm),
         1 => Just(Said::Reject),
         2 => Just(Said::RollBack),
+        1 => Just(Said::Push(&[])),
+        1 => Just(Said::Push(&["test-only"])),
+        1 => Just(Said::Push(&["skip-test"])),
     ]
 }
 
@@ -167,7 +174,7 @@ struct World {
     pending: Option<DeploymentId>,
     /// What was activated and failed.
     led_back: HashSet<Toplevel>,
-    /// The mode that was in force when each deployment began.
+    /// What each deployment was to make of the host, by the mode in which it began.
     began_in: HashMap<DeploymentId, Mode>,
     /// What the testing branch is.
     testing: Seen,
@@ -185,6 +192,7 @@ impl World {
                 mode,
                 on_drift,
                 on_reboot_required,
+                pushes: Pushes::Always,
                 ..policy()
             },
             observed: observed(0),
@@ -256,13 +264,18 @@ impl World {
                 by,
                 reason: String::new(),
             },
-            Said::RollBack => Event::RollbackAsked(Asked {
-                by,
-                deployment: None,
-                head: None,
-                observed: self.observed.clone(),
-            }),
+            Said::RollBack => self.root_asks(Instead::Earlier(None)),
+            Said::Push(options) => self.root_asks(Instead::Pushed(push(PUSHED, options))),
         });
+    }
+
+    fn root_asks(&self, instead: Instead) -> Event {
+        Event::RootAsked(Asked {
+            by: UserId(0),
+            instead,
+            head: None,
+            observed: self.observed.clone(),
+        })
     }
 
     /// What a look may begin, by the word of operators.
@@ -272,9 +285,8 @@ impl World {
             let is_known = head.is_none_or(|head| hold.left.contains(head));
             hold.until == Until::NewCommit && is_known
         });
-        let is_earlier = |candidate: &Candidate| matches!(candidate, Candidate::Earlier { .. });
         let current = self.state.phase.deployment().map(|it| &it.candidate);
-        self.state.pause.is_none() && (!is_held || current.is_some_and(is_earlier))
+        self.state.pause.is_none() && (!is_held || current.is_some_and(Candidate::is_roots))
     }
 
     fn look(&mut self, head: Option<CommitId>) {
@@ -409,10 +421,15 @@ impl World {
     }
 
     fn take(&mut self, next: Step) {
-        self.state = next.state;
+        let before = std::mem::replace(&mut self.state, next.state);
+        let was_roots = before.phase.deployment().map(|it| &it.candidate);
+        assert!(
+            !was_roots.is_some_and(Candidate::is_roots) || before.floor == self.state.floor,
+            "root's word made a commit the floor"
+        );
         if let Some(deployment) = self.state.phase.deployment() {
             let id = deployment.id.clone();
-            self.began_in.entry(id).or_insert(self.policy.mode);
+            self.began_in.entry(id).or_insert(deployment.aim());
         }
         let tested = TESTED.map(commit);
         let floor = self.state.floor.as_ref();
@@ -553,7 +570,8 @@ impl World {
         let current = self.state.phase.deployment().map(|it| it.cause);
         assert!(
             // Root's word is one try.
-            current == Some(Cause::Rollback) || !self.led_back.contains(&system.toplevel),
+            matches!(current, Some(Cause::Rollback | Cause::Push))
+                || !self.led_back.contains(&system.toplevel),
             "{} failed before and is activated again",
             system.toplevel
         );
@@ -663,7 +681,11 @@ impl World {
         match work {
             Work::Import(_) => Report::Imported(Ok(())),
             Work::Evaluate(candidate) => {
-                Report::Evaluated(Ok(derivation(toplevel_of(candidate.commit()))))
+                let index = match candidate.push() {
+                    Some(_) => PUSHED,
+                    None => toplevel_of(candidate.commit()),
+                };
+                Report::Evaluated(Ok(derivation(index)))
             }
             Work::Build(wanted) => {
                 let index = (1..60).find(|index| derivation(*index) == *wanted);
@@ -921,5 +943,46 @@ proptest! {
         world.settle();
         prop_assert!(world.observed.is_all(&toplevel(9)));
         prop_assert_eq!(&world.state.tested.standing, &None);
+    }
+
+    #[test]
+    fn a_push_is_brought_here_and_held_and_left_whatever_came_before(
+        policies in policies(),
+        options in prop_oneof![Just(&[][..]), Just(&["test-only"][..]), Just(&["skip-test"][..])],
+        history in proptest::collection::vec(action(), 1..60),
+    ) {
+        let mut world = World::new(policies);
+        for action in &history {
+            world.act(action);
+        }
+        world.settle();
+        world.guardian_fires(false);
+        world.settle();
+        world.say(Said::Resume);
+        world.act(&Action::SetMode(Mode::Switch));
+        world.testing = Seen::Missing;
+        world.look(Some(commit(9)));
+        world.settle();
+        world.say(Said::Push(options));
+        world.settle();
+        let is_tested = options == ["test-only"];
+        let is_booted = options == ["skip-test"];
+        prop_assert_eq!(world.observed.boots(&toplevel(PUSHED)), !is_tested);
+        prop_assert_eq!(world.observed.running == Some(toplevel(PUSHED)), !is_booted);
+        for _ in 0..2 {
+            world.look(Some(commit(9)));
+            prop_assert_eq!(&world.state.phase, &Phase::Resting);
+            world.restart();
+        }
+        world.reboot();
+        world.look(Some(commit(9)));
+        prop_assert_eq!(&world.state.phase, &Phase::Resting);
+        let expected = if is_tested { 9 } else { PUSHED };
+        prop_assert!(world.observed.is_all(&toplevel(expected)));
+        prop_assert_eq!(&world.state.floor, &Some(commit(9)));
+        world.look(Some(commit(11)));
+        world.settle();
+        prop_assert!(world.observed.is_all(&toplevel(toplevel_of(&commit(11)))));
+        prop_assert_eq!(&world.state.hold, &None);
     }
 }

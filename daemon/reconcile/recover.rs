@@ -69,7 +69,7 @@ pub fn recover(mut state: State, world: &World, context: &Context<'_>) -> Step {
         end_test(last, world, context);
     }
     leave_testing(&mut state, context);
-    holding::end_with_boot(&mut state, context);
+    holding::end_with_boot(&mut state, &world.observed, context);
     if let Phase::RollingBack { reboot, .. } = state.phase
         && reboot == Reboot::LeadsAstray
     {
@@ -222,7 +222,7 @@ fn leave_testing(state: &mut State, context: &Context<'_>) {
     }
 }
 
-fn test_ended() -> Failure {
+pub(super) fn test_ended() -> Failure {
     Failure::new(
         FailureCode::TestEnded,
         "it was only tested, and a reboot led back to the system of the boot entry",

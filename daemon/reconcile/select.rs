@@ -69,7 +69,8 @@ pub(super) fn same_candidate(
     retry: Option<&Retry>,
 ) -> Decision {
     let again = |cause| Decision::Deploy(last.deployment.candidate.clone(), cause);
-    if last.deployment.settings.configuration != context.settings.configuration {
+    let is_pushed = last.deployment.candidate.push().is_some();
+    if !is_pushed && last.deployment.settings.configuration != context.settings.configuration {
         // The same commit asks for another system.
         return again(Cause::NewCommit);
     }
@@ -151,8 +152,7 @@ fn is_of_another_mode(last: &Finished, context: &Context<'_>) -> bool {
         | Outcome::Superseded
         | Outcome::Overridden(_) => false,
     };
-    let is_of_testing = last.deployment.candidate.testing().is_some();
-    is_there && !is_of_testing && last.deployment.mode != context.policy.mode
+    is_there && last.deployment.aim() != last.deployment.aim_in(context.policy.mode)
 }
 
 /// A refused reboot is worth another try when the policy or the running system

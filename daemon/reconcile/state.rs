@@ -17,8 +17,9 @@ use crate::model::deployment::{Deployment, DeploymentId, Finished, Outcome, Reso
 use crate::model::failure::FailureCode;
 use crate::model::pause::Pause;
 use crate::model::policy::{OnUnhealthy, Policy, Settings};
+use crate::model::push::OwnCheck;
 use crate::model::revision::{Candidate, CommitId, Confirmed};
-use crate::model::stage::{Arming, Forgiven, Rollback};
+use crate::model::stage::{Arming, CheckPlan, Forgiven, Rollback};
 use crate::model::system::{BootId, Observed};
 use crate::model::time::Now;
 
@@ -58,10 +59,10 @@ pub struct State {
     /// What was confirmed here, and can be gone back to.
     #[serde(default)]
     pub proven: Proven,
-    /// What root went back to, and is not to be left by itself.
+    /// What root went back to or pushed, and is not to be left by itself.
     #[serde(default)]
     pub hold: Option<Hold>,
-    /// How root's rollback ended, where no deployment has ended since.
+    /// How root's rollback or push ended, where no deployment has ended since.
     #[serde(default)]
     pub reverted: Option<Finished>,
     /// What the host's own branch was when somebody could last say.
@@ -165,7 +166,7 @@ impl State {
             Candidate::Commit(_) => (self.last.as_ref(), self.retry.as_ref()),
             Candidate::Testing { .. } => (self.tested.tried.as_ref(), self.tested.retry.as_ref()),
             // It is one try.
-            Candidate::Earlier { .. } => (self.reverted.as_ref(), None),
+            Candidate::Earlier { .. } | Candidate::Pushed { .. } => (self.reverted.as_ref(), None),
         }
     }
 
@@ -208,7 +209,16 @@ impl State {
             Phase::Inspecting { deployment, system } => {
                 Work::Inspect(system.clone(), self.forgiven(deployment))
             }
-            Phase::Checking { system, way, .. } => Work::Check(system.clone(), way.scope()),
+            Phase::Checking {
+                deployment,
+                system,
+                way,
+            } => {
+                let push = deployment.candidate.push();
+                let own = push.map(|push| push.own_check.clone());
+                let (scope, own) = (way.scope(), own.unwrap_or_default());
+                Work::Check(system.clone(), CheckPlan { scope, own })
+            }
             Phase::Arming { deployment, system } => Work::Arm(Arming {
                 candidate: deployment.candidate.clone(),
                 toplevel: system.toplevel.clone(),
@@ -256,9 +266,13 @@ impl State {
         Forgiven {
             broken: self.known_broken.clone(),
             lacking: deployment.allowed.clone(),
-            // Who goes back, does so because something is not well.
-            unhealthy: match deployment.candidate {
+            unhealthy: match &deployment.candidate {
+                // Who goes back, does so because something is not well.
                 Candidate::Earlier { .. } => OnUnhealthy::ProceedIfNotWorse,
+                Candidate::Pushed { push, .. } => match push.own_check {
+                    OwnCheck::Skipped => OnUnhealthy::ProceedIfNotWorse,
+                    OwnCheck::Configured | OwnCheck::Named(_) => OnUnhealthy::Refuse,
+                },
                 Candidate::Commit(_) | Candidate::Testing { .. } => OnUnhealthy::Refuse,
             },
         }

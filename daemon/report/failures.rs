@@ -133,6 +133,10 @@ pub fn entry(code: FailureCode) -> Entry {
             "4e88218032d689fda60d4cc1ec45c8a6",
             "git refuses an object of the commit's history",
         ),
+        FailureCode::SourceInvalid => (
+            "9796afb607e94b5b8a1a814a6b1bc121",
+            "what was pushed is not in this host's store",
+        ),
         FailureCode::FlakeMissing => (
             "b7db35e5f627be5406ae5d5161aa3f8b",
             "the commit has no flake.nix",

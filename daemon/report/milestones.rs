@@ -96,6 +96,8 @@ message_ids! {
     PAUSE_ENDED = "48771b545128488fb0afafd710827460";
     /// Root wants an earlier system back.
     ROLLBACK_ASKED = "75538e0ae9be40589ea980856f71a0ad";
+    /// Root wants a snapshot of their own.
+    PUSH_ASKED = "5bacb6c7852a4ce08f8e7e96078ffb21";
     /// An operator says that a system in its confirm window is good.
     CONFIRM_ASKED = "e64c36f2bb3243b6952dd3a060b0afd4";
     /// Another daemon goes on with the deployment that brought it.

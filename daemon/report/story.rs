@@ -62,6 +62,7 @@ fn began(branch: &Branch, deployment: &Deployment) {
         | Cause::Mode
         | Cause::TestingLeft
         | Cause::Rollback
+        | Cause::Push
         | Cause::Resumed => {
             milestones::deployment_started(&deployment.id, commit, deployment.cause);
         }

@@ -6,8 +6,10 @@
 
 mod testing;
 mod pausing;
+mod pushing;
 
 pub use pausing::until;
+pub use pushing::pushed;
 pub use testing::testing;
 
 use crate::model::failure::{Failure, FailureCode};
@@ -15,7 +17,7 @@ use crate::model::pause::Pause;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::store::snapshot::{
-    ConditionState, Hold, OutcomeName, PhaseName, PlaceName, RebootName, Remote, Snapshot,
+    ConditionState, Hold, OutcomeName, PhaseName, PlaceName, Pushed, RebootName, Remote, Snapshot,
 };
 
 /// What is being done, to follow "the daemon is".
@@ -209,8 +211,10 @@ pub struct Facts<'a> {
     pub entry_written: bool,
     /// Why nothing is begun, if an operator wants it so.
     pub pause: Option<&'a Pause>,
-    /// What root went back to, if the host is held there.
+    /// What root went back to or pushed, if the host is held there.
     pub hold: Option<&'a Hold>,
+    /// What root pushed, if it is about that.
+    pub pushed: Option<&'a Pushed>,
 }
 
 /// Why the condition is what it is, and what to do.
@@ -225,9 +229,10 @@ pub struct ConditionText {
 /// Says why the condition is what it is, and what to do.
 pub fn condition_text(state: ConditionState, facts: &Facts<'_>) -> ConditionText {
     let branch = facts.branch;
-    let target = match facts.commit {
-        Some(commit) => format!("commit {} of {branch}", commit.short()),
-        None => format!("branch {branch}"),
+    let target = match (facts.pushed, facts.commit) {
+        (Some(it), _) => pushed(it),
+        (None, Some(commit)) => format!("commit {} of {branch}", commit.short()),
+        (None, None) => format!("branch {branch}"),
     };
     let cause = facts.failure.map_or_else(
         || "no reason is known".to_owned(),
@@ -424,6 +429,7 @@ mod tests {
             entry_written: false,
             pause: None,
             hold: None,
+            pushed: None,
         };
         let text = condition_text(ConditionState::Refused, &facts);
         assert_eq!(
@@ -469,6 +475,7 @@ mod tests {
                 entry_written: false,
                 pause: None,
                 hold: None,
+                pushed: None,
             };
             let text = condition_text(state, &facts);
             assert_eq!(text.remedy.as_deref(), Some("Mend it."));

@@ -13,13 +13,16 @@
 //! Schema 2 added the words of the way back, and `quarantine`; schema 3 the
 //! conditions `testing`, `paused` and `holding`, the codes `waits-for-reboot`,
 //! `test-ended`, `remote-stale` and `rejected`, what the testing branch is, when a
-//! commit was new, `pause` and `hold`.
+//! commit was new, `pause`, `hold`, what root pushed, and the code
+//! `source-invalid`.
 
 mod last;
+mod pushed;
 mod file;
 
 pub use file::{ReadError, read, write};
 pub use last::{Last, LastFailure, OutcomeName};
+pub use pushed::Pushed;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -84,22 +87,29 @@ pub struct Snapshot {
     /// 2.
     #[serde(default)]
     pub pause: Option<Pause>,
-    /// What root went back to, and is not left by itself. Unknown to schema 2.
+    /// What root went back to or pushed, and is not left by itself. Unknown to
+    /// schema 2.
     #[serde(default)]
     pub hold: Option<Hold>,
 }
 
-/// The host is held at an earlier system.
+/// The host is held at an earlier system, or at what root pushed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// Who went back, by the number of the user.
+    /// Who said so, by the number of the user.
     pub by: UserId,
     /// The deployment that had brought that system.
     pub deployment: DeploymentId,
-    /// Its commit.
+    /// Its commit; of a push the one in whose place it came.
     pub commit: CommitId,
     /// Since when the host is held there.
     pub since: Timestamp,
+    /// What was pushed, if it was.
+    #[serde(default)]
+    pub pushed: Option<Pushed>,
+    /// Whether a reboot ends it, too.
+    #[serde(default)]
+    pub ends_with_boot: bool,
 }
 
 /// An operator wants nothing new begun.
@@ -306,6 +316,10 @@ pub struct Desired {
     /// Its branch, if that is not the host's own. Unknown to schema 2.
     #[serde(default)]
     pub testing: Option<Branch>,
+    /// What root pushed in its place, where status speaks of that. Unknown to
+    /// schema 2.
+    #[serde(default)]
+    pub pushed: Option<Pushed>,
     /// Its derivation, once evaluated.
     pub derivation: Option<Derivation>,
     /// Its toplevel, once built.

@@ -42,7 +42,10 @@ pub(in super::super) fn render(record: &Record, now: Timestamp) -> String {
 
 fn head(sheet: &mut Sheet, record: &Record, now: Timestamp) {
     let outcome = words::outcome(record.outcome);
-    sheet.line(format!("{} {outcome}", record.commit.short()));
+    match &record.pushed {
+        None => sheet.line(format!("{} {outcome}", record.commit.short())),
+        Some(_) => sheet.line(format!("pushed: {outcome}")),
+    }
     let interruptions = match record.interruptions {
         0 => String::new(),
         1 => ", with a reboot in between".to_owned(),
@@ -55,7 +58,14 @@ fn head(sheet: &mut Sheet, record: &Record, now: Timestamp) {
 
 fn commit(sheet: &mut Sheet, record: &Record) {
     sheet.fact("deployment", &one_line(&record.deployment.0, LINE_LIMIT));
-    sheet.fact("commit", record.commit.as_str());
+    match &record.pushed {
+        None => sheet.fact("commit", record.commit.as_str()),
+        Some(pushed) => {
+            sheet.fact("what", &words::pushed(pushed));
+            sheet.fact("", pushed.source.as_str());
+            sheet.fact("instead of", record.commit.as_str());
+        }
+    }
     let description = record.description.as_ref();
     if let Some(description) = description.filter(|it| !it.subject.is_empty()) {
         sheet.fact("", &one_line(&description.subject, LINE_LIMIT));

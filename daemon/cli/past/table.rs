@@ -8,6 +8,7 @@ use super::sheet::Sheet;
 use super::short;
 use crate::cli::text::{WIDTH, relative};
 use crate::model::text::{LINE_LIMIT, one_line};
+use crate::report::words;
 use crate::store::history::Record;
 use crate::store::snapshot::OutcomeName;
 use jiff::Timestamp;
@@ -56,7 +57,7 @@ fn deployment(sheet: &mut Sheet, record: &Record) {
     sheet.line(row(
         &short(&record.deployment.0),
         &record.started_at.strftime("%Y-%m-%d %H:%M").to_string(),
-        record.commit.short(),
+        name(record),
         outcome(record.outcome),
         &lasted(record.duration_ms),
     ));
@@ -65,11 +66,22 @@ fn deployment(sheet: &mut Sheet, record: &Record) {
     }
 }
 
+/// What was to be brought: what was pushed is no commit.
+fn name(record: &Record) -> &str {
+    match record.pushed {
+        Some(_) => "pushed",
+        None => record.commit.short(),
+    }
+}
+
 /// Why it failed, or what the commit says of itself.
 fn about(record: &Record) -> Option<String> {
     if let Some(failure) = &record.failure {
         let message = one_line(&failure.message, LINE_LIMIT);
         return Some(format!("{}: {message}", failure.code.as_str()));
+    }
+    if let Some(pushed) = &record.pushed {
+        return Some(words::pushed(pushed));
     }
     let subject = one_line(&record.description.as_ref()?.subject, LINE_LIMIT);
     (!subject.is_empty()).then_some(subject)

@@ -157,7 +157,11 @@ fn wanted(page: &mut Page, snapshot: &Snapshot) {
     let url = one_line(&remote.url, LINE_LIMIT);
     let testing = snapshot.desired.as_ref().and_then(|it| it.testing.as_ref());
     let branch = testing.unwrap_or(&remote.branch);
-    page.fact("wanted", &format!("{commit}, {branch} of {url}"));
+    let pushed = snapshot.desired.as_ref().and_then(|it| it.pushed.as_ref());
+    match pushed {
+        None => page.fact("wanted", &format!("{commit}, {branch} of {url}")),
+        Some(pushed) => page.fact("wanted", &words::pushed(pushed)),
+    }
     let toplevel = snapshot
         .desired
         .as_ref()
@@ -273,13 +277,25 @@ fn testing(page: &mut Page, snapshot: &Snapshot) {
     }
 }
 
-/// What root went back to.
+/// What root went back to, or pushed.
 fn hold(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     let Some(hold) = &snapshot.hold else { return };
     let (commit, by) = (hold.commit.short(), hold.by);
     let since = relative(hold.since, now);
-    let text = format!("by {by} to {commit}, {since}; held until a new commit or `resume`");
-    page.fact("went back", &text);
+    let until = match hold.ends_with_boot {
+        true => "held until a new commit, `resume` or a reboot",
+        false => "held until a new commit or `resume`",
+    };
+    match &hold.pushed {
+        None => page.fact(
+            "went back",
+            &format!("by {by} to {commit}, {since}; {until}"),
+        ),
+        Some(pushed) => {
+            page.fact("runs", &words::pushed(pushed));
+            page.fact("", &format!("by {by}, {since}; {until}"));
+        }
+    }
 }
 
 /// That nothing new is begun, and by whose word.
@@ -317,7 +333,10 @@ fn last(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
         return;
     };
     let outcome = words::outcome(last.outcome);
-    let commit = last.commit.short();
+    let commit = match &last.pushed {
+        None => last.commit.short().to_owned(),
+        Some(pushed) => words::pushed(pushed),
+    };
     let branch = last.testing.as_ref();
     let of = branch.map_or_else(String::new, |branch| format!(" of {branch}"));
     page.fact(

@@ -1,6 +1,6 @@
 //! The commit's derivation for this host, by `nix eval`.
 //!
-//! In: a candidate that was imported, and the name of the configuration. Out:
+//! In: a candidate that was imported, or a snapshot that was taken, and the name of the configuration. Out:
 //! a derivation in the store. Must not: write a lock file, use a registry,
 //! take settings from the flake, or build anything unless that is allowed.
 
@@ -17,7 +17,7 @@ use crate::host::environment::Programs;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureClass, FailureCode};
 use crate::model::flake::Flake;
-use crate::model::revision::{Candidate, CommitId};
+use crate::model::revision::Candidate;
 use crate::model::stage::UnitStep;
 use crate::model::system::{Configuration, Derivation, StorePath};
 use crate::pipeline::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
@@ -36,25 +36,26 @@ const WORK: Work = Work {
 pub async fn evaluate(
     steps: &Steps,
     id: &DeploymentId,
-    candidate: &Candidate,
     how: Evaluating<'_>,
     deadline: Duration,
 ) -> Result<Derivation, Failure> {
     let configuration = how.configuration;
-    let question = Question {
-        commit: candidate.commit(),
-        how,
-    };
     let environment = how.inputs.environment_over(environment(steps.programs()));
     let plan = StepPlan {
         step: UnitStep::Evaluate,
         deployment: id.clone(),
-        commands: vec![question.command(&steps.programs().nix)],
+        commands: vec![how.command(&steps.programs().nix)],
         user: StepUser::Build,
         deadline,
         environment,
         credentials: how.inputs.credentials.clone(),
         capture: true,
+    };
+    let Flakes::Mirrored {
+        candidate, source, ..
+    } = how.flakes
+    else {
+        return answer(&steps.run(&plan).await?, configuration);
     };
     if !steps.has_begun(UnitStep::Evaluate, id, AGAIN).await? {
         let report = steps.run(&plan).await?;
@@ -62,59 +63,72 @@ pub async fn evaluate(
             return answer(&report, configuration);
         }
         warn!(deployment = %id, nix = report.tail, "repository cannot be read and is made anew");
-        import_anew(steps, id, candidate, how.source, deadline).await?;
+        import_anew(steps, id, candidate, source, deadline).await?;
     }
     let report = steps.run_part(&plan, AGAIN).await?;
     steps.release(UnitStep::Import).await;
     answer(&report, configuration)
 }
 
-/// How a commit is evaluated.
+/// How a flake is evaluated.
 #[derive(Clone, Copy, Debug)]
 pub struct Evaluating<'a> {
     /// Which configuration of the flake.
     pub configuration: &'a Configuration,
     /// Whether evaluation may build.
     pub import_from_derivation: bool,
-    /// Where the flake is.
-    pub flake: &'a Flake,
     /// With what its inputs are fetched.
     pub inputs: &'a Inputs,
-    /// From where it is imported, should it have to be once more.
-    pub source: &'a Source,
+    /// Where it is.
+    pub flakes: Flakes<'a>,
 }
 
-/// What is asked of Nix.
-struct Question<'a> {
-    commit: &'a CommitId,
-    how: Evaluating<'a>,
+/// Where a flake is.
+#[derive(Clone, Copy, Debug)]
+pub enum Flakes<'a> {
+    /// In a commit, in the evaluation's repository.
+    Mirrored {
+        /// The commit.
+        candidate: &'a Candidate,
+        /// Where in it.
+        flake: &'a Flake,
+        /// From where it is imported, should it have to be once more.
+        source: &'a Source,
+    },
+    /// In the store, at the top of what root pushed.
+    Pushed(&'a StorePath),
 }
 
-impl Question<'_> {
+impl Flakes<'_> {
+    fn url(&self) -> String {
+        match self {
+            Self::Mirrored {
+                candidate, flake, ..
+            } => {
+                let mut query = format!("rev={}", candidate.commit());
+                if let Some(directory) = &flake.directory {
+                    query.push_str(&format!("&dir={directory}"));
+                }
+                if flake.submodules {
+                    query.push_str("&submodules=1");
+                }
+                format!("git+file://{REPOSITORY}?{query}")
+            }
+            Self::Pushed(source) => format!("path:{source}"),
+        }
+    }
+}
+
+impl Evaluating<'_> {
     fn flake(&self) -> String {
-        let Evaluating {
-            configuration,
-            flake,
-            ..
-        } = self.how;
-        let mut query = format!("rev={}", self.commit);
-        if let Some(directory) = &flake.directory {
-            query.push_str(&format!("&dir={directory}"));
-        }
-        if flake.submodules {
-            query.push_str("&submodules=1");
-        }
-        format!(
-            "git+file://{REPOSITORY}?{query}#.{}",
-            configuration.attribute()
-        )
+        format!("{}#.{}", self.flakes.url(), self.configuration.attribute())
     }
 
     fn command(&self, nix: &Path) -> Vec<String> {
         // The dot keeps Nix from looking below `packages` first, which can
         // cost more than the answer.
         let flake = self.flake();
-        let import_from_derivation = self.how.import_from_derivation.to_string();
+        let import_from_derivation = self.import_from_derivation.to_string();
         argv(
             nix,
             [
@@ -262,6 +276,7 @@ fn unexplained() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::revision::CommitId;
 
     fn configuration() -> Configuration {
         Configuration::try_from("h1".to_owned()).expect("a good name")
@@ -387,33 +402,49 @@ mod tests {
         assert!(failure.detail.ends_with("ifd> linking"));
     }
 
-    fn asked(commit: &CommitId, flake: &Flake) -> Vec<String> {
+    fn command(flakes: Flakes<'_>) -> Vec<String> {
         let how = Evaluating {
             configuration: &configuration(),
             import_from_derivation: false,
-            flake,
             inputs: &Inputs {
                 credentials: Vec::new(),
                 environment: Vec::new(),
             },
+            flakes,
+        };
+        how.command(Path::new("/bin/nix"))
+    }
+
+    fn of_commit(flake: &Flake) -> Vec<String> {
+        let commit = "0123456789abcdef0123456789abcdef01234567".to_owned();
+        let commit = CommitId::try_from(commit).expect("a good id");
+        command(Flakes::Mirrored {
+            candidate: &Candidate::Commit(commit),
+            flake,
             source: &Source {
                 mirror: "/mirror".into(),
                 origin: None,
             },
-        };
-        Question { commit, how }.command(Path::new("/bin/nix"))
+        })
+    }
+
+    #[test]
+    fn a_pushed_flake_is_the_path_in_the_store() {
+        let source = "/nix/store/vwls3xha72mwhnx49kvhgi0wgmx2hdd7-source";
+        let path = StorePath::try_from(source.to_owned()).expect("a good path");
+        let expected = format!("path:{source}#.{}", configuration().attribute());
+        let command = command(Flakes::Pushed(&path));
+        assert_eq!(command.last(), Some(&expected));
     }
 
     #[test]
     fn a_directory_and_submodules_are_part_of_the_question() {
-        let commit = CommitId::try_from("0123456789abcdef0123456789abcdef01234567".to_owned())
-            .expect("a good id");
         let flake = Flake {
             directory: Some("nix/hosts".to_owned()),
             submodules: true,
             nix_config: None,
         };
-        let command = asked(&commit, &flake);
+        let command = of_commit(&flake);
         let asked = command.last().map(String::as_str).unwrap_or_default();
         assert!(
             asked.contains("01234567&dir=nix/hosts&submodules=1#."),
@@ -423,9 +454,7 @@ mod tests {
 
     #[test]
     fn nix_is_asked_for_exactly_this_commit() {
-        let commit = CommitId::try_from("0123456789abcdef0123456789abcdef01234567".to_owned())
-            .expect("a good id");
-        let command = asked(&commit, &Flake::default());
+        let command = of_commit(&Flake::default());
         assert_eq!(
             command.last().map(String::as_str),
             Some(

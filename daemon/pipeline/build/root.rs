@@ -82,7 +82,7 @@ fn commands(
 
 /// For a derivation, Nix itself finds the output and links to that. Nothing
 /// may be built or downloaded: all of it was, by the build user.
-fn add_root(programs: &Programs, path: &StorePath, link: &str) -> Vec<String> {
+pub(super) fn add_root(programs: &Programs, path: &StorePath, link: &str) -> Vec<String> {
     argv(
         &programs.nix_store,
         [

@@ -218,3 +218,25 @@ fn ends_of_the_pre_switch_check_are_told_apart() {
         assert_eq!(code, expected, "{end:?} {tail:?}");
     }
 }
+
+#[test]
+fn the_check_of_a_push_is_the_one_that_it_names_or_none() {
+    let root = store(&[
+        (A, "own", 0o755, "#!/bin/sh\n"),
+        (A, "other", 0o755, "#!/bin/sh\n"),
+        (A, "text", 0o644, "none\n"),
+    ]);
+    let asked = |own: OwnCheck, configured: &str| {
+        let found = own_check(root.path(), &toplevel(A), &own, configured);
+        found.map_err(|failure| failure.code)
+    };
+    let named = |relative: &str| OwnCheck::Named(relative.to_owned());
+    let path = |relative: &str| Ok(Some(format!("{A}/{relative}")));
+    let refused = Err(FailureCode::CheckRefused);
+    assert_eq!(asked(OwnCheck::Configured, "own"), path("own"));
+    assert_eq!(asked(OwnCheck::Configured, "absent"), Ok(None));
+    assert_eq!(asked(named("other"), "own"), path("other"));
+    assert_eq!(asked(named("absent"), "own"), refused);
+    assert_eq!(asked(named("text"), "own"), refused);
+    assert_eq!(asked(OwnCheck::Skipped, "text"), Ok(None));
+}

@@ -43,7 +43,7 @@ pub(in super::super) fn finish(
     match finished.deployment.candidate {
         Candidate::Commit(_) => end_of_branch(&mut state, finished, retry),
         Candidate::Testing { .. } => end_of_test(&mut state, finished, retry),
-        Candidate::Earlier { .. } => end_of_rollback(&mut state, finished),
+        Candidate::Earlier { .. } | Candidate::Pushed { .. } => end_by_root(&mut state, finished),
     }
     state.phase = Phase::Resting;
     Step {
@@ -77,9 +77,9 @@ fn end_of_branch(state: &mut State, finished: Finished, retry: Option<Retry>) {
     state.tested.is_latest = false;
 }
 
-/// Of root's way back, or of a correction to where it led. The floor stays: what
-/// is older than it is no more followed than before.
-fn end_of_rollback(state: &mut State, finished: Finished) {
+/// Of root's way back or push, or of a correction to where it led. The floor
+/// stays: what may be followed is the same as before.
+fn end_by_root(state: &mut State, finished: Finished) {
     state.reverted = Some(finished.clone());
     let Some(hold) = &mut state.hold else { return };
     if holding::is_there(&finished.outcome) {

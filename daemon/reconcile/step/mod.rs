@@ -41,7 +41,7 @@ pub fn step(state: State, event: Event, context: &Context<'_>) -> Step {
         Event::Paused { by, reason, length } => pausing::paused(state, by, reason, length, context),
         Event::Resumed => pausing::resumed(state),
         Event::PauseEnded => pausing::ended(state, context),
-        Event::RollbackAsked(asked) => reverting::asked(state, &asked, context),
+        Event::RootAsked(asked) => reverting::asked(state, &asked, context),
         Event::Confirmed(deployment) => judging::confirmed(state, &deployment),
         Event::Rejected {
             deployment,

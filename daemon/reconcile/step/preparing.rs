@@ -131,7 +131,10 @@ pub(super) fn rooting(
 /// Why a toplevel that failed before is not activated, unless an operator says
 /// so.
 fn quarantined(state: &State, deployment: &Deployment, system: &System) -> Option<Failure> {
-    if matches!(deployment.cause, Cause::Operator | Cause::Rollback) {
+    if matches!(
+        deployment.cause,
+        Cause::Operator | Cause::Rollback | Cause::Push
+    ) {
         return None;
     }
     let held = state

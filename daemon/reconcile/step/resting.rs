@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::branches::{self, Succession};
 use super::super::effect::Effect;
 use super::super::event::{Demand, Look};
+use super::super::holding;
 use super::super::phase::Phase;
 use super::super::select::Decision;
 use super::super::state::{Context, State, Step};
@@ -63,7 +64,7 @@ fn at_rest(mut state: State, look: &Look, context: &Context<'_>) -> Step {
                 deployment.cause = Cause::Operator;
                 deployment.allowed.clone_from(allowed);
             }
-            if !matches!(deployment.candidate, Candidate::Earlier { .. }) {
+            if !deployment.candidate.is_roots() {
                 state.hold = None;
             }
             let phase = first_phase(&state, deployment);
@@ -87,6 +88,7 @@ fn arrive(state: &mut State, context: &Context<'_>) {
     }
     state.known_broken.clear();
     if is_held {
+        holding::tell_arrival(state);
         return;
     }
     state.retry = None;
@@ -178,6 +180,6 @@ pub(super) fn first_phase(state: &State, deployment: Deployment) -> Phase {
 }
 
 fn is_of(resolved: &Resolved, deployment: &Deployment) -> bool {
-    resolved.candidate.commit() == deployment.candidate.commit()
+    resolved.candidate.is_same_flake(&deployment.candidate)
         && resolved.configuration == deployment.settings.configuration
 }

@@ -1,13 +1,13 @@
-//! Root wants an earlier system back.
+//! Root wants an earlier system back, or a snapshot of their own.
 //!
 //! In: which, and how host and branch are. Out: a deployment of it, guarded like
-//! any. Must not: build; it was, or it is gone.
+//! any, and a host that stays there. Must not: let it become what is followed.
 
 use std::collections::BTreeSet;
 
-use super::super::earlier::find;
-use super::super::event::Asked;
+use super::super::event::{Asked, Instead};
 use super::super::holding::{Hold, Until};
+use super::super::instead;
 use super::super::phase::Phase;
 use super::super::state::{Context, State, Step};
 use super::resting::{deployment as new_deployment, first_phase, give_up};
@@ -15,16 +15,14 @@ use super::{enter, stale};
 use crate::model::deployment::Cause;
 use crate::model::revision::{Candidate, CommitId};
 
-/// Begins the way to the earlier system; a deployment that has touched nothing
-/// yet gives way.
+/// Begins the way there; a deployment that has touched nothing yet gives way.
 pub(super) fn asked(state: State, asked: &Asked, context: &Context<'_>) -> Step {
-    let Ok(earlier) = find(&state, asked.deployment.as_ref()) else {
+    let Ok(candidate) = instead::candidate(&state, context.policy, asked) else {
         return stale(state);
     };
-    let candidate = Candidate::Earlier {
-        deployment: earlier.deployment.clone(),
-        commit: earlier.commit.clone(),
-        system: earlier.system.clone(),
+    let cause = match asked.instead {
+        Instead::Earlier(_) => Cause::Rollback,
+        Instead::Pushed(_) => Cause::Push,
     };
     let hold = Hold {
         by: asked.by,
@@ -46,7 +44,7 @@ pub(super) fn asked(state: State, asked: &Asked, context: &Context<'_>) -> Step 
     };
     let mut state = ended.state;
     state.hold = Some(hold);
-    let deployment = new_deployment(candidate, Cause::Rollback, &asked.observed, 0, context);
+    let deployment = new_deployment(candidate, cause, &asked.observed, 0, context);
     let phase = first_phase(&state, deployment);
     let mut next = enter(state, phase, None);
     next.effects.splice(0..0, ended.effects);
@@ -75,7 +73,7 @@ fn known(state: &State, head: Option<&CommitId>) -> BTreeSet<CommitId> {
 #[cfg(test)]
 mod tests {
     use super::super::super::condition::{Condition, Surroundings, condition};
-    use super::super::super::earlier::NotBack;
+    use super::super::super::earlier::{NotBack, find};
     use super::super::super::effect::{Effect, Work};
     use super::super::super::event::{Demand, Event, Look};
     use super::super::super::fixtures::*;
@@ -124,9 +122,9 @@ mod tests {
     }
 
     fn asks(named: Option<u8>, observed: Observed) -> Event {
-        Event::RollbackAsked(Asked {
+        Event::RootAsked(Asked {
             by: UserId(0),
-            deployment: named.map(id),
+            instead: Instead::Earlier(named.map(id)),
             head: Some(commit(2)),
             observed,
         })
@@ -177,7 +175,7 @@ mod tests {
         let current = state.phase.deployment()?;
         let earlier = match &current.candidate {
             Candidate::Earlier { deployment, .. } => Some(deployment.clone()),
-            Candidate::Commit(_) | Candidate::Testing { .. } => None,
+            Candidate::Commit(_) | Candidate::Testing { .. } | Candidate::Pushed { .. } => None,
         };
         Some((earlier, current.candidate.commit().clone(), current.cause))
     }

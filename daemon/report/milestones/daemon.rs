@@ -11,14 +11,16 @@ use tracing::{error, info, warn};
 use super::{
     ALLOW_ASKED, CONFIGURATION_PROBLEM, CONFIRM_ASKED, DAEMON_GIVES_WAY, DAEMON_READY,
     DAEMON_REPLACED, DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS,
-    PAUSE_ENDED, PAUSED, REMOTE_REACHABLE, REMOTE_REPLACED, REMOTES_DIVERGE, REPORTS_LOST, RESUMED,
-    RESUMED_BY, RETRY_ASKED, ROLLBACK_ASKED, SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED,
-    SHUTDOWN_NOT_INHIBITED, TESTING_LACKS, TESTING_REFUSED, failures, milliseconds,
+    PAUSE_ENDED, PAUSED, PUSH_ASKED, REMOTE_REACHABLE, REMOTE_REPLACED, REMOTES_DIVERGE,
+    REPORTS_LOST, RESUMED, RESUMED_BY, RETRY_ASKED, ROLLBACK_ASKED, SHUTDOWN_ALLOWED,
+    SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, TESTING_LACKS, TESTING_REFUSED, failures,
+    milliseconds,
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
 use crate::model::pause::{Pause, UserId};
 use crate::model::policy::Guard;
+use crate::model::push::Push;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::system::{Configuration, Observed, Toplevel};
 
@@ -164,6 +166,19 @@ pub fn rollback_asked(to: &DeploymentId, user: UserId) {
         df_earlier = %to,
         df_user = user.0,
         "an operator takes the host back to an earlier system, where it stays"
+    );
+}
+
+/// Root wants a snapshot of their own.
+pub fn push_asked(push: &Push, user: UserId) {
+    warn!(
+        message_id = PUSH_ASKED,
+        df_source = %push.source,
+        df_configuration = %push.configuration,
+        df_source_commit = push.claims.commit,
+        df_name = push.claims.name,
+        df_user = user.0,
+        "an operator has pushed a snapshot, with which the host stays"
     );
 }
 

@@ -98,6 +98,7 @@ pub(crate) fn deployed() -> Record {
         mode: Mode::Switch,
         commit: example::commit(),
         testing: None,
+        pushed: None,
         remote: Some(Origin {
             name: "origin".to_owned(),
             url: "https://example.org/hosts.git".to_owned(),

@@ -22,7 +22,7 @@ use crate::model::revision::{Branch, CommitId};
 use crate::model::system::{Observed, Toplevel};
 use crate::model::text::{LINE_LIMIT, lines, one_line};
 use crate::model::time::Now;
-use crate::store::snapshot::{LastFailure, OutcomeName, PhaseName, System};
+use crate::store::snapshot::{LastFailure, OutcomeName, PhaseName, Pushed, System};
 
 /// The version of the format that is written here.
 pub const SCHEMA: u32 = 1;
@@ -52,6 +52,10 @@ pub struct Record {
     pub commit: CommitId,
     /// The commit's branch, if that is not the host's own.
     pub testing: Option<Branch>,
+    /// What root pushed, if it was a push: then the commit is the one in whose
+    /// place it came.
+    #[serde(default)]
+    pub pushed: Option<Pushed>,
     /// From where the commit came, if that is known.
     pub remote: Option<Origin>,
     /// What the commit says of itself, and who signed it, if that is known.
@@ -144,6 +148,7 @@ impl Record {
             mode: deployment.aim(),
             commit: deployment.candidate.commit().clone(),
             testing: deployment.candidate.testing().cloned(),
+            pushed: deployment.candidate.push().map(Pushed::from),
             remote: draft.remote.clone(),
             description: draft.description.clone(),
             started_at: deployment.started.wall,

@@ -1,6 +1,7 @@
 //! A snapshot in which everything is known.
 
 use super::*;
+use crate::model::push::Aim;
 
 /// When everything happened.
 pub(crate) const NOON: &str = "2026-11-22T12:00:00Z";
@@ -62,6 +63,20 @@ pub(crate) fn hold() -> Hold {
         deployment: DeploymentId("00c0ffee00c0ffee".to_owned()),
         commit: commit(),
         since: noon(),
+        pushed: None,
+        ends_with_boot: false,
+    }
+}
+
+/// What root pushed.
+pub(crate) fn pushed() -> Pushed {
+    Pushed {
+        source: path("source"),
+        configuration: "web1".to_owned().try_into().expect("it is a name"),
+        aim: Aim::TestOnly,
+        commit: Some(commit().to_string()),
+        dirty: true,
+        name: Some("web: try it".to_owned()),
     }
 }
 
@@ -97,6 +112,7 @@ pub(crate) fn full() -> Snapshot {
         desired: Some(Desired {
             commit: commit(),
             testing: None,
+            pushed: None,
             derivation: path("nixos-system-web1-24.11.drv").try_into().ok(),
             toplevel: Some(toplevel()),
         }),
@@ -117,6 +133,7 @@ pub(crate) fn full() -> Snapshot {
             commit: commit(),
             testing: None,
             earlier: None,
+            pushed: None,
             outcome: OutcomeName::Refused,
             failure: Some(LastFailure {
                 code: FailureCode::EvaluationFailed,

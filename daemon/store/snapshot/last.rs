@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Pushed;
 use crate::model::deployment::{DeploymentId, Finished, Outcome};
 use crate::model::failure::{Failure, FailureClass, FailureCode};
 use crate::model::revision::{Branch, Candidate, CommitId};
@@ -24,6 +25,10 @@ pub struct Last {
     /// root asked for. Unknown to schema 2.
     #[serde(default)]
     pub earlier: Option<DeploymentId>,
+    /// What was pushed, if it was a push: then the commit is the one in whose
+    /// place it came. Unknown to schema 2.
+    #[serde(default)]
+    pub pushed: Option<Pushed>,
     /// How it ended.
     pub outcome: OutcomeName,
     /// Why it did not end well.
@@ -39,6 +44,7 @@ impl From<&Finished> for Last {
             commit: finished.deployment.candidate.commit().clone(),
             testing: finished.deployment.candidate.testing().cloned(),
             earlier: earlier(&finished.deployment.candidate).cloned(),
+            pushed: finished.deployment.candidate.push().map(Pushed::from),
             outcome: OutcomeName::from(&finished.outcome),
             failure: finished.outcome.failure().map(LastFailure::from),
             finished_at: finished.finished.wall,
@@ -49,7 +55,7 @@ impl From<&Finished> for Last {
 fn earlier(candidate: &Candidate) -> Option<&DeploymentId> {
     match candidate {
         Candidate::Earlier { deployment, .. } => Some(deployment),
-        Candidate::Commit(_) | Candidate::Testing { .. } => None,
+        Candidate::Commit(_) | Candidate::Testing { .. } | Candidate::Pushed { .. } => None,
     }
 }
 

@@ -40,7 +40,12 @@ fn what_operators_said_has_these_keys() {
     let hold = serde_json::to_value(super::example::hold()).expect("it serialises");
     assert_eq!(
         text(hold),
-        r#"{"by":0,"commit":"0123456789abcdef0123456789abcdef01234567","deployment":"00c0ffee00c0ffee","since":"2026-11-22T12:00:00Z"}"#
+        r#"{"by":0,"commit":"0123456789abcdef0123456789abcdef01234567","deployment":"00c0ffee00c0ffee","ends_with_boot":false,"pushed":null,"since":"2026-11-22T12:00:00Z"}"#
+    );
+    let pushed = serde_json::to_value(super::example::pushed()).expect("it serialises");
+    assert_eq!(
+        text(pushed),
+        r#"{"aim":"test-only","commit":"0123456789abcdef0123456789abcdef01234567","configuration":"web1","dirty":true,"name":"web: try it","source":"/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-source"}"#
     );
 }
 

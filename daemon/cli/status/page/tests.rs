@@ -286,4 +286,16 @@ fn what_operators_said_is_told_with_the_way_out() {
              `resume`
 ";
     assert!(page.contains(held), "{page}");
+    snapshot.hold = Some(crate::store::snapshot::Hold {
+        pushed: Some(crate::store::snapshot::example::pushed()),
+        ends_with_boot: true,
+        ..crate::store::snapshot::example::hold()
+    });
+    let page = render(&snapshot, Life::Running, now());
+    let held = "
+  runs       the pushed snapshot web: try it (commit 0123456789ab with changes)
+             by root, 12 minutes ago; held until a new commit, `resume` or a
+             reboot
+";
+    assert!(page.contains(held), "{page}");
 }

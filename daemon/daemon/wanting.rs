@@ -1,4 +1,5 @@
-//! Root's wish for an earlier system, until it is known what the host is.
+//! Root's wish for an earlier system, or for a snapshot of their own, until it is
+//! known what the host is.
 //!
 //! In: the wish. Out: the same with what the host is now, or the answer that
 //! this cannot be read. Must not: hold up the loop; a dead file system may.
@@ -11,10 +12,10 @@ use tokio::time::timeout;
 
 use super::answering::tell;
 use crate::ipc::request::{Declined, Reply};
-use crate::model::deployment::DeploymentId;
 use crate::model::pause::UserId;
 use crate::model::system::Observed;
 use crate::pipeline::Stages;
+use crate::reconcile::event::Instead;
 
 /// Links and a boot entry are read in milliseconds; whoever asked waits a little
 /// longer than this.
@@ -25,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(super) struct Wanted {
     /// Who says so.
     pub(super) by: UserId,
-    /// The system of which deployment.
-    pub(super) deployment: Option<DeploymentId>,
+    /// What, instead of what the branch asks for.
+    pub(super) instead: Instead,
     /// Takes the answer.
     pub(super) reply: Reply<u64>,
 }
