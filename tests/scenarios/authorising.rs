@@ -95,6 +95,7 @@ fn arguments(method: &Method) -> &'static [&'static str] {
         (NAME, "Allow") => &["string:main"],
         (NAME, "Pause") => &["uint64:99999999999", "string:too long"],
         (NAME, "Confirm" | "Rollback") => &["string:ffffffffffffffff"],
+        (NAME, "Push") => &["string:/etc", "string:host", "array:string:test-only"],
         (NAME, "Reject") => &["string:ffffffffffffffff", "string:none is there"],
         (_, "Get") => &["string:org.deploy_flake.Daemon1", "string:Phase"],
         (_, "GetAll") => &["string:org.deploy_flake.Daemon1"],

@@ -71,6 +71,7 @@ mod remote_key;
 mod retrying;
 mod authorising;
 mod commanding;
+mod pushed;
 mod status;
 mod telling;
 mod remembering;
