@@ -130,30 +130,33 @@ pub enum Command {
     /// Writes completions for shells, or manual pages; for packages.
     #[command(hide = true)]
     Generate(generate::Arguments),
-    /// Lists the deployments that ended, newest first.
+    /// Lists the deployments that ended, newest first, here or on other hosts.
     ///
     /// For everybody, also while the daemon is stopped. Exit codes: 0 listed, 1
-    /// they cannot be read.
+    /// they cannot be read, 11 not on all hosts, 255 ssh did not get to the host.
     History(history::Arguments),
     /// Shows all that is kept of one deployment.
     ///
     /// For everybody, also while the daemon is stopped. Exit codes: 0 shown, 1 it
-    /// is not kept, or cannot be read.
+    /// is not kept, or cannot be read, 11 not on all hosts, 255 ssh did not get to
+    /// the host.
     Show(show::Arguments),
     /// Shows how two systems differ: packages, kernel, units, size.
     ///
     /// For everybody. Exit codes: 0 shown, whether they differ or not; 1 they
-    /// cannot be compared.
+    /// cannot be compared, 11 not on all hosts, 255 ssh did not get to the host.
     Diff(diff::Arguments),
     /// Shows what daemon and steps said of one deployment, from the journal.
     ///
-    /// For root and members of the group systemd-journal. Exit codes: 0 shown, 1
-    /// there is nothing to show.
+    /// For root and members of the group systemd-journal. Of several hosts each
+    /// line has its host. Exit codes: 0 shown, 1 there is nothing to show, 11 not
+    /// on all hosts, 130 interrupted, 255 ssh did not get to the host.
     Logs(logs::Arguments),
     /// Looks for what would keep this host from following its remote.
     ///
     /// Nothing is changed. Everybody may; root sees more. Exit codes: 0 nothing
-    /// failed, though there may be warnings; 1 something did.
+    /// failed, though there may be warnings; 1 something did, 11 not on all hosts,
+    /// 255 ssh did not get to the host.
     Doctor(doctor::Arguments),
     /// Fetches for the daemon, which starts it; not for use by hand.
     #[command(hide = true)]
@@ -275,6 +278,13 @@ mod tests {
             ("trigger --all --timeout 5m", true),
             ("trigger --on web-* --on db-? --flake /etc/nixos", true),
             ("trigger host1 --all --ssh-option ConnectTimeout=60", true),
+            ("trigger host1 --confirm", true),
+            ("trigger --all --confirm=ask", true),
+            ("retry host1 --confirm=ssh", true),
+            ("trigger --confirm", false),
+            ("trigger --wait --confirm=ask", false),
+            ("trigger host1 --confirm=maybe", false),
+            ("trigger host1 --confirm --no-wait", false),
             ("trigger --flake .", false),
             ("trigger --all --flake -x", false),
             ("trigger --expect 0123456 --timeout 5m", true),
@@ -289,6 +299,8 @@ mod tests {
             ("status host1 host2", true),
             ("status --all --output json", true),
             ("status -- -x", false),
+            ("status --watch", true),
+            ("status host1 --watch --output json", true),
             ("remote", true),
             ("remote trigger", false),
             ("trigger --timeout 5m", false),
@@ -327,18 +339,27 @@ mod tests {
             ("history", true),
             ("history --limit 100 --output json", true),
             ("history --limit many", false),
+            ("history web1 nixos://web2/web --limit 3", true),
+            ("history --all", true),
+            ("history -- -x", false),
             ("show 00c0", true),
             ("show", false),
+            ("show 00c0 web1 root@web2", true),
+            ("show web1", false),
+            ("show -- --x", false),
             ("diff", true),
             ("diff 00c0", true),
             ("diff booted running --output json", true),
-            ("diff a b c", false),
+            ("diff running web1 web2", true),
+            ("diff 00c0 00c1 --all", true),
+            ("diff --flush", false),
             ("logs", true),
             ("logs 00c0 --follow", true),
-            ("logs -- --flush", true),
+            ("logs web1 web2 --follow", true),
+            ("logs --on web-* --output json", true),
             ("logs --flush", false),
             ("doctor --output json", true),
-            ("doctor host1", false),
+            ("doctor host1 host2 --parallel 4", true),
             ("fetcher --mirror /x", true),
             ("fetcher", false),
             ("probe --config /x --within 1000", true),

@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::expect::{Expected, Judged};
 use super::failure::Failure;
 use super::follow::{Follower, News};
-use super::hosts::{self, Errand, Repeats, Selection};
+use super::hosts::{self, Confirm, Errand, Repeats, Selection};
 use super::output::{Output, print};
 use super::patience::{Absence, Patience};
 use crate::config::duration;
@@ -43,6 +43,7 @@ const EXPECT_INTERVAL: Duration = Duration::from_secs(10);
 /// The arguments that do not depend on what is asked.
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("waits").args(["wait", "expect", "hosts", "all", "on"]).multiple(true))]
+#[command(group = clap::ArgGroup::new("elsewhere").args(["hosts", "all", "on"]).multiple(true))]
 pub(super) struct How {
     #[command(flatten)]
     selection: Selection,
@@ -65,6 +66,14 @@ pub(super) struct How {
     /// Ends with 12 instead of 0 where the commit was there already.
     #[arg(long, requires = "waits")]
     detailed_exit_code: bool,
+    /// Ends the confirm window of each host early: by a new ssh connection, if it
+    /// works, or by asking you.
+    ///
+    /// The host has to be healthy all the same. A window that nobody ends takes
+    /// its time. For operators; with hosts only.
+    #[arg(long, value_name = "BY", value_enum, num_args = 0..=1, require_equals = true,
+          default_missing_value = "ssh", requires = "elsewhere", conflicts_with = "no_wait")]
+    confirm: Option<Confirm>,
     /// For people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -154,6 +163,7 @@ fn errand(arguments: &How, call: &Call, waiting: &Waiting) -> Errand {
         waits: *waiting != Waiting::Told,
         expected,
         timeout: arguments.timeout,
+        confirm: arguments.confirm,
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::hosts::{self, Question, Reach, Selection};
 use super::output::{Output, print};
 use super::past::difference;
 use super::past::{self, sheet::Sheet};
@@ -41,9 +42,13 @@ pub struct Arguments {
     /// One deployment, by the beginning of its id: what it changes. Two, or
     /// `running`, `booted`, `profile`, or paths of systems: from the first to the
     /// second. One system: from it to what runs. Nothing: what the last
-    /// deployment changes that changes anything.
-    #[arg(value_name = "ID|SYSTEM", num_args = 0..=2)]
-    of: Vec<String>,
+    /// deployment changes that changes anything. Then the hosts to ask, through
+    /// your own ssh; here if none is given. Of an id at least 4 digits tell it
+    /// from a host; nixos://HOST is always a host.
+    #[arg(value_name = "ID|SYSTEM|HOST")]
+    words: Vec<String>,
+    #[command(flatten)]
+    reach: Reach,
     /// For people, or JSON.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -71,10 +76,26 @@ enum Source {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let (of, hosts) = past::split(&arguments.words, 2, |word| {
+        past::is_id(word) || path_of(word).is_some()
+    });
+    let selection = Selection::new(hosts, &arguments.reach)?;
+    if !selection.is_given() {
+        return here(of, arguments.output);
+    }
+    let question = Question {
+        name: "diff",
+        words: of.to_vec(),
+        codes: &[0],
+    };
+    hosts::pages(&selection, &question, arguments.output)
+}
+
+fn here(of: &[String], output: Output) -> Result<Exit, Failure> {
     let history = History::new(history::DIRECTORY);
-    let (before, after, noted) = asked(&history, &arguments.of)?;
+    let (before, after, noted) = asked(&history, of)?;
     let told = told(before, after, noted)?;
-    print(&match arguments.output {
+    print(&match output {
         Output::Text => text(&told),
         Output::Json => serde_json::to_string_pretty(&told).context("write it as JSON")?,
     })?;
@@ -140,9 +161,13 @@ fn record(history: &History, id: &str) -> Result<Record, Failure> {
 
 /// A system by its path or its word; none, if the text is neither.
 fn named(text: &str) -> Option<Result<Toplevel, Failure>> {
+    path_of(text).map(toplevel)
+}
+
+fn path_of(text: &str) -> Option<&str> {
     let known = NAMED.iter().find(|(name, _)| *name == text);
     let path = known.map_or(text, |(_, path)| path);
-    path.starts_with('/').then(|| toplevel(path))
+    path.starts_with('/').then_some(path)
 }
 
 fn running() -> Result<Toplevel, Failure> {
@@ -215,7 +240,7 @@ fn text(told: &Told) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::history::example::{after, before, deployed, difference};
 
@@ -226,6 +251,18 @@ mod tests {
             history.keep(record).expect("a writable directory");
         }
         (directory, history)
+    }
+
+    /// The page for docs/screens.md.
+    pub(in crate::cli) fn screen() -> String {
+        let told = Told {
+            schema: SCHEMA,
+            before: before(),
+            after: after(),
+            from: Source::Store,
+            difference: difference(),
+        };
+        text(&told)
     }
 
     #[test]

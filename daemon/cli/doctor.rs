@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::hosts::{self, Question, Selection};
 use super::output::{Output, print};
 use super::past::amounts::count;
 use super::past::sheet::Sheet;
@@ -24,6 +25,8 @@ const SCHEMA: u32 = 1;
 /// The arguments.
 #[derive(Debug, Args)]
 pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
     /// For people, or JSON.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -89,7 +92,18 @@ struct Document<'a> {
     checks: &'a [Check],
 }
 
+/// With what it ends where something failed.
+const FAILED: i32 = 1;
+
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.selection.is_given() {
+        let question = Question {
+            name: "doctor",
+            words: Vec::new(),
+            codes: &[0, FAILED],
+        };
+        return hosts::pages(&arguments.selection, &question, arguments.output);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -150,7 +164,7 @@ fn sentence(checks: &[Check]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::cli::text::WIDTH;
 
@@ -166,11 +180,15 @@ mod tests {
         ]
     }
 
+    /// The page for docs/screens.md.
+    pub(in crate::cli) fn screen() -> String {
+        page(&checks()[..2])
+    }
+
     #[test]
     fn each_check_has_a_word_and_each_trouble_a_remedy() {
-        let text = page(&checks()[..2]);
         assert_eq!(
-            text,
+            screen(),
             "  ok   configuration    /etc/deploy-flake/config.toml is correct
   WARN clock            the clock is not synchronised
                         to do: Run a time service.

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::hosts::{self, Question, Selection};
 use super::output::{Output, print};
 use super::past::{self, table};
 use crate::host::clock;
@@ -21,6 +22,8 @@ const SCHEMA: u32 = 1;
 /// The arguments.
 #[derive(Debug, Args)]
 pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
     /// How many are shown, newest first.
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
@@ -48,6 +51,14 @@ struct Unreadable<'a> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.selection.is_given() {
+        let question = Question {
+            name: "history",
+            words: vec!["--limit".to_owned(), arguments.limit.to_string()],
+            codes: &[0],
+        };
+        return hosts::pages(&arguments.selection, &question, arguments.output);
+    }
     let history = History::new(history::DIRECTORY);
     let entries = past::entries(&history)?;
     let (mut records, mut unreadable) = (Vec::new(), Vec::new());

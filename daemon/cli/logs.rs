@@ -1,8 +1,8 @@
 //! `deploy-flake logs`: what daemon and steps said of one deployment.
 //!
-//! In: the beginning of an id. Out: the journal's lines, made safe for a
-//! terminal, or one JSON object a line. Must not: pass anything on to journalctl
-//! but digits.
+//! In: the beginning of an id; or what other hosts say of theirs. Out: the
+//! journal's lines, made safe for a terminal, or one JSON object a line. Must
+//! not: pass anything on to journalctl but digits.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::Exit;
 use super::failure::Failure;
+use super::hosts::{self, Reach, Selection};
 use super::output::{Output, print};
 use super::past;
 use crate::host::foreground;
@@ -39,9 +40,13 @@ const DIGITS: usize = 16;
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The beginning of the deployment's id, as `history` shows it; without one,
-    /// the deployment that goes on, or the last.
-    #[arg(value_name = "ID")]
-    id: Option<String>,
+    /// the deployment that goes on, or the last. Then the hosts to ask, through
+    /// your own ssh; here if none is given. Of an id at least 4 digits tell it
+    /// from a host; nixos://HOST is always a host.
+    #[arg(value_name = "ID|HOST")]
+    words: Vec<String>,
+    #[command(flatten)]
+    reach: Reach,
     /// Waits for more, until the deployment has ended.
     #[arg(long)]
     follow: bool,
@@ -50,16 +55,59 @@ pub struct Arguments {
     output: Output,
 }
 
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// The beginning of the deployment's id.
+    id: Option<String>,
+    /// Whether more is waited for.
+    follow: bool,
+}
+
+impl Asked {
+    /// The words for the far side.
+    pub(super) fn words(&self) -> Vec<String> {
+        let mut words = vec!["logs".to_owned()];
+        words.extend(self.id.clone());
+        if self.follow {
+            words.push("--follow".to_owned());
+        }
+        words.extend(["--output".to_owned(), Output::Json.as_str().to_owned()]);
+        words
+    }
+
+    /// Asks for the deployment that this line is of from now on.
+    pub(super) fn settle(&mut self, line: &Line) {
+        let whole = line.deployment.as_ref().filter(|id| is_whole(id));
+        if let Some(id) = whole {
+            self.id = Some(id.clone());
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let id = deployment(arguments.id.as_deref())?;
-    let follow = arguments.follow && goes_on().as_deref() == Some(&*id);
-    let output = arguments.output;
+    let (ids, hosts) = past::split(&arguments.words, 1, past::is_id);
+    let asked = Asked {
+        id: ids.first().cloned(),
+        follow: arguments.follow,
+    };
+    let selection = Selection::new(hosts, &arguments.reach)?;
+    if selection.is_given() {
+        hosts::logs(&selection, &asked, arguments.output)
+    } else {
+        here(&asked, arguments.output)
+    }
+}
+
+fn here(asked: &Asked, output: Output) -> Result<Exit, Failure> {
+    let id = deployment(asked.id.as_deref())?;
+    let follow = asked.follow && goes_on().as_deref() == Some(&*id);
     let (mut said, mut trouble) = (0_usize, None);
     let of = id.clone();
     let is_due = move || !follow || goes_on().is_none_or(|now| now == of);
     let read = foreground::lines(JOURNALCTL, &words(&id, follow), is_due, |line| {
         // What is no entry is nobody's words.
-        let Some(line) = Line::of(line) else {
+        let Some(line) = Line::of(line, &id) else {
             return ControlFlow::Continue(());
         };
         said += 1;
@@ -180,8 +228,8 @@ impl Text {
 }
 
 /// A line of the journal.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Line {
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Line {
     schema: u32,
     at: Timestamp,
     /// Which step, `daemon`, or the unit.
@@ -191,10 +239,20 @@ struct Line {
     message: String,
     /// What the daemon found.
     why: Option<String>,
+    /// Of which deployment. Older versions do not write it.
+    #[serde(default)]
+    deployment: Option<String>,
 }
 
 impl Line {
-    fn of(line: &[u8]) -> Option<Self> {
+    /// A line that another host wrote for programs; none, if it is anything else.
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
+        let line: Self = serde_json::from_slice(line).ok()?;
+        (line.schema == SCHEMA).then_some(line)
+    }
+
+    /// A line as journalctl writes it.
+    fn of(line: &[u8], deployment: &str) -> Option<Self> {
         let entry: Entry = serde_json::from_slice(line).ok()?;
         let microseconds: i64 = entry.at.parse().ok()?;
         let unit = entry.unit.or(entry.identifier).map(Text::into_string);
@@ -205,6 +263,7 @@ impl Line {
             priority: entry.priority.and_then(|it| it.into_string().parse().ok()),
             message: entry.message.into_string(),
             why: entry.why.map(Text::into_string),
+            deployment: Some(deployment.to_owned()),
         })
     }
 
@@ -215,8 +274,9 @@ impl Line {
         }
     }
 
-    /// One line for each of the message's, each with its time and source.
-    fn text(&self) -> String {
+    /// One line for each of the message's, each with its time and source, safe
+    /// to show.
+    pub(super) fn text(&self) -> String {
         let at = self.at.strftime("%H:%M:%S").to_string();
         let why = self
             .why
@@ -251,7 +311,7 @@ mod tests {
     const AT: &str = r#""__REALTIME_TIMESTAMP":"1795348800000000""#;
 
     fn line(fields: &str) -> Option<Line> {
-        Line::of(format!("{{{AT},{fields}}}").as_bytes())
+        Line::of(format!("{{{AT},{fields}}}").as_bytes(), "00c0ffee00c0ffee")
     }
 
     #[test]
@@ -283,7 +343,7 @@ mod tests {
         for bad in ["\"MESSAGE\":null", "", "\"PRIORITY\":\"6\""] {
             assert_eq!(line(bad), None, "{bad}");
         }
-        assert_eq!(Line::of(b"-- No entries --"), None);
+        assert_eq!(Line::of(b"-- No entries --", ""), None);
     }
 
     #[test]
@@ -293,8 +353,32 @@ mod tests {
         let line = line(fields).expect("it is an entry");
         assert_eq!(
             line.render(Output::Json).expect("it serialises"),
-            r#"{"schema":1,"at":"2026-11-22T12:00:00Z","source":"test","priority":4,"message":"a\u001b[1m","why":null}"#
+            r#"{"schema":1,"at":"2026-11-22T12:00:00Z","source":"test","priority":4,"message":"a\u001b[1m","why":null,"deployment":"00c0ffee00c0ffee"}"#
         );
+        let of_older = br#"{"schema":1,"at":"2026-11-22T12:00:00Z","source":"test","priority":4,"message":"a","why":null}"#;
+        assert!(Line::read(of_older).is_some());
+        for bad in [&b"Welcome!"[..], b"{}", br#"{"schema":2}"#] {
+            assert_eq!(Line::read(bad), None);
+        }
+    }
+
+    #[test]
+    fn whoever_comes_back_asks_for_the_deployment_that_was_begun_with() {
+        let mut asked = Asked {
+            id: None,
+            follow: true,
+        };
+        assert_eq!(asked.words().join(" "), "logs --follow --output json");
+        let fields = r#""MESSAGE":"a""#;
+        asked.settle(&line(fields).expect("it is an entry"));
+        assert_eq!(
+            asked.words().join(" "),
+            "logs 00c0ffee00c0ffee --follow --output json"
+        );
+        let mut hostile = line(fields).expect("it is an entry");
+        hostile.deployment = Some("--flush".to_owned());
+        asked.settle(&hostile);
+        assert_eq!(asked.id.as_deref(), Some("00c0ffee00c0ffee"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod failure;
 mod output;
 mod text;
+mod screen;
 mod daemon;
 mod fetcher;
 mod guardian;

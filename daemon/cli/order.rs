@@ -54,6 +54,7 @@ fn errand(mut words: Vec<String>) -> Errand {
         waits: false,
         expected: None,
         timeout: None,
+        confirm: None,
     }
 }
 

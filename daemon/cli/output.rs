@@ -36,14 +36,33 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 
 /// Writes the text as it is, at once; for a reader who has gone see [`print`].
 pub(super) fn write(text: &str) -> Result<(), Failure> {
+    attempt(text).map(drop)
+}
+
+/// Whether somebody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// Nothing says otherwise.
+    There,
+    /// Nobody will ever read what is written.
+    Gone,
+}
+
+/// Writes a line as [`print`] does, and says whether it is worth going on.
+pub(super) fn offer(text: &str) -> Result<Reader, Failure> {
+    attempt(&format!("{text}\n"))
+}
+
+fn attempt(text: &str) -> Result<Reader, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(error)
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(anyhow::Error::new(error)
             .context("write to standard output")
             .into()),
-        Ok(()) | Err(_) => Ok(()),
     }
 }

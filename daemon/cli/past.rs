@@ -27,6 +27,26 @@ pub(super) fn short(id: &str) -> String {
     one_line(id, LINE_LIMIT).chars().take(SHORT).collect()
 }
 
+/// How many digits tell an id from a host's name, where both may stand: `db` is
+/// a host.
+const TELLING: usize = 4;
+
+/// Whether the word is the beginning of an id where a host might stand as well.
+pub(super) fn is_id(word: &str) -> bool {
+    (TELLING..=16).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Splits what is asked about, at most so many words of that kind, from the hosts
+/// that are asked.
+pub(super) fn split(
+    words: &[String],
+    most: usize,
+    is_asked_about: impl Fn(&str) -> bool,
+) -> (&[String], &[String]) {
+    let others = words.iter().position(|word| !is_asked_about(word));
+    words.split_at(others.unwrap_or(words.len()).min(most))
+}
+
 /// Every deployment that is kept, oldest first.
 pub(super) fn entries(history: &History) -> Result<Vec<Entry>, Failure> {
     history.entries().map_err(|error| {
@@ -83,6 +103,24 @@ mod tests {
     use super::*;
     use crate::model::deployment::DeploymentId;
     use crate::store::history::example::deployed;
+
+    #[test]
+    fn hosts_are_told_from_what_they_are_asked_about() {
+        for (words, most, asked) in [
+            ("", 1, 0),
+            ("00c0", 1, 1),
+            ("00c0ffee00c0ffee web1", 1, 1),
+            ("web1 00c0", 1, 0),
+            ("db", 1, 0),
+            ("nixos://cafe", 1, 0),
+            ("00c0 00c1 web1", 2, 2),
+            ("00c0 00c1 00c2", 2, 2),
+            ("00c0ffee00c0ffee0", 1, 0),
+        ] {
+            let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(split(&words, most, is_id).0.len(), asked, "{words:?}");
+        }
+    }
 
     #[test]
     fn an_id_is_found_by_its_beginning_if_only_one_begins_so() {

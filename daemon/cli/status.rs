@@ -6,6 +6,7 @@
 //! or the network for this host; that is when it is needed.
 
 mod page;
+mod watch;
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::ask::HINT_OTHER_VERSION;
+use super::ask::{HINT_NOT_RUNNING, HINT_OTHER_VERSION};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Selection};
@@ -35,13 +36,18 @@ pub struct Arguments {
     /// line, with the snapshot in it.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// Shows it again whenever it changes, until Ctrl-C; without a terminal it
+    /// tells each change on a line.
+    #[arg(long)]
+    watch: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    if arguments.selection.is_given() {
-        hosts::status(&arguments.selection, arguments.output)
-    } else {
-        here(arguments.output)
+    match (arguments.selection.is_given(), arguments.watch) {
+        (true, false) => hosts::status(&arguments.selection, arguments.output),
+        (true, true) => hosts::watch(&arguments.selection, arguments.output),
+        (false, false) => here(arguments.output),
+        (false, true) => watch::run(arguments.output),
     }
 }
 
@@ -54,17 +60,27 @@ pub(super) fn here(output: Output) -> Result<Exit, Failure> {
             Ok(Exit::Success)
         }
         Err(ReadError::Missing(_)) => {
-            print(&unknown(output, life)?)?;
+            print(&match output {
+                Output::Text => page::never(life),
+                Output::Json => pretty(&unknown(life))?,
+            })?;
             Ok(Exit::NotRunning)
         }
-        Err(error @ ReadError::Schema { .. }) => {
-            Err(Failure::new(Exit::Error, error).hint(HINT_OTHER_VERSION))
-        }
-        Err(error @ (ReadError::Unreadable { .. } | ReadError::Malformed { .. })) => {
-            let hint = "Run `systemctl restart deploy-flake`, which writes it anew.";
-            Err(Failure::new(Exit::Error, error).hint(hint))
-        }
+        Err(error) => Err(not_read(error)),
     }
+}
+
+/// Says what to do about a snapshot that cannot be read.
+pub(super) fn not_read(error: ReadError) -> Failure {
+    let (exit, hint) = match &error {
+        ReadError::Schema { .. } => (Exit::Error, HINT_OTHER_VERSION),
+        ReadError::Missing(_) => (Exit::NotRunning, HINT_NOT_RUNNING),
+        ReadError::Unreadable { .. } | ReadError::Malformed { .. } => (
+            Exit::Error,
+            "Run `systemctl restart deploy-flake`, which writes it anew.",
+        ),
+    };
+    Failure::new(exit, error).hint(hint)
 }
 
 /// The page of another host, from its JSON: as this host would show it. What
@@ -116,20 +132,18 @@ fn life(path: &Path) -> Life {
     }
 }
 
-fn known(
-    output: Output,
-    snapshot: &Snapshot,
-    mut json: Value,
-    life: Life,
-) -> Result<String, Failure> {
+fn known(output: Output, snapshot: &Snapshot, json: Value, life: Life) -> Result<String, Failure> {
     match output {
         Output::Text => Ok(page::render(snapshot, life, clock::now().wall)),
-        Output::Json => {
-            json["daemon_running"] = life.json();
-            json["last_new_commit_age"] = age(snapshot, clock::now().wall).into();
-            pretty(&json)
-        }
+        Output::Json => pretty(&document(snapshot, json, life)),
     }
+}
+
+/// The snapshot as it was written, and what only the present can add.
+fn document(snapshot: &Snapshot, mut json: Value, life: Life) -> Value {
+    json["daemon_running"] = life.json();
+    json["last_new_commit_age"] = age(snapshot, clock::now().wall).into();
+    json
 }
 
 /// How many seconds ago the host last saw a new commit.
@@ -139,32 +153,29 @@ fn age(snapshot: &Snapshot, now: Timestamp) -> Option<i64> {
     Some(now.duration_since(seen_at).as_secs().max(0))
 }
 
-/// What there is to say when no daemon has written anything in this boot.
-fn unknown(output: Output, life: Life) -> Result<String, Failure> {
-    match output {
-        Output::Text => Ok(page::never(life)),
-        Output::Json => pretty(&json!({
-            "schema": SCHEMA,
-            "daemon_running": life.json(),
-            "daemon": null,
-            "host": null,
-            "remote": null,
-            "remotes": null,
-            "looks": null,
-            "system": null,
-            "desired": null,
-            "last_new_commit_at": null,
-            "last_new_commit_age": null,
-            "phase": null,
-            "condition": null,
-            "last": null,
-            "quarantine": null,
-            "reboot": null,
-            "testing": null,
-            "pause": null,
-            "hold": null,
-        })),
-    }
+/// The same when no daemon has written anything in this boot.
+fn unknown(life: Life) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "daemon_running": life.json(),
+        "daemon": null,
+        "host": null,
+        "remote": null,
+        "remotes": null,
+        "looks": null,
+        "system": null,
+        "desired": null,
+        "last_new_commit_at": null,
+        "last_new_commit_age": null,
+        "phase": null,
+        "condition": null,
+        "last": null,
+        "quarantine": null,
+        "reboot": null,
+        "testing": null,
+        "pause": null,
+        "hold": null,
+    })
 }
 
 fn pretty(json: &Value) -> Result<String, Failure> {
@@ -198,8 +209,7 @@ mod tests {
 
     #[test]
     fn without_a_snapshot_every_key_is_there_and_null() {
-        let text = unknown(Output::Json, Life::Stopped).expect("it is told");
-        let json: Value = serde_json::from_str(&text).expect("it is JSON");
+        let json = unknown(Life::Stopped);
         let written = serde_json::to_value(full()).expect("it serialises");
         for key in written.as_object().expect("it is an object").keys() {
             assert!(json.get(key).is_some(), "{key}");

@@ -14,6 +14,7 @@ pub mod cgroup;
 pub mod lines;
 pub mod foreground;
 pub mod terminal;
+pub mod signals;
 pub mod systemd;
 pub mod journal;
 pub mod unit_file;

@@ -313,7 +313,7 @@ fn is_told_to_people(host: &Host, history: &[Value]) {
     assert_eq!(denied.code, Some(1), "{denied}");
     assert!(denied.stderr.contains("systemd-journal"), "{denied}");
     let unknown = as_visitor(host, &["show", "--", "--flush"]);
-    assert_eq!(unknown.code, Some(1), "{unknown}");
+    assert_eq!(unknown.code, Some(2), "{unknown}");
 
     let well = host.run(&["deploy-flake", "doctor"]);
     let page = fit_for_people(&well);

@@ -58,6 +58,7 @@ pub(super) struct Board {
     label: usize,
     drawn: usize,
     turn: usize,
+    question: Option<String>,
 }
 
 impl Board {
@@ -69,7 +70,18 @@ impl Board {
             label: widths.max().unwrap_or(0).min(LONGEST_LABEL),
             drawn: 0,
             turn: 0,
+            question: None,
         }
+    }
+
+    /// Puts a question below all rows, or takes it away.
+    pub(super) fn ask(&mut self, question: Option<String>) {
+        self.question = question;
+    }
+
+    /// Somebody ended a line, and the terminal went to the next one.
+    pub(super) fn typed(&mut self) {
+        self.drawn += 1;
     }
 
     /// The line that stays of a host whose story is over.
@@ -108,7 +120,8 @@ impl Board {
             text.push_str(line);
             text.push('\n');
         }
-        let lines = self.rows(rows, waiting, now, size);
+        let mut lines = self.rows(rows, waiting, now, size);
+        lines.extend(self.question.as_ref().map(|it| cut(it, size.columns)));
         self.drawn = lines.len();
         for line in lines {
             text.push_str(&line);
@@ -127,8 +140,9 @@ impl Board {
     }
 
     fn rows(&self, rows: &[Row], waiting: usize, now: Duration, size: Size) -> Vec<String> {
-        // A line for the cursor, and one for how many there are.
-        let room = size.rows.saturating_sub(2).max(1);
+        // A line for the cursor, one for how many there are, one for a question.
+        let asked = usize::from(self.question.is_some());
+        let room = size.rows.saturating_sub(2 + asked).max(1);
         let mut lines: Vec<String> = rows
             .iter()
             .take(room)
@@ -188,7 +202,7 @@ fn fill(text: &str, columns: usize) -> String {
 }
 
 /// The text in at most so many columns.
-pub(super) fn cut(text: &str, columns: usize) -> String {
+pub(in crate::cli) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -221,7 +235,7 @@ fn width_of(character: char) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
     use super::*;
 
     const WIDE: Size = Size {
@@ -242,23 +256,44 @@ mod tests {
         Board::new(["web1", "root@web2:2222"], Colours::Unused)
     }
 
-    #[test]
-    fn each_host_has_a_line_and_the_next_ones_are_counted() {
+    /// Hosts in the middle of their stories, for docs/screens.md.
+    pub(in crate::cli) fn screen(columns: usize) -> String {
+        let size = Size { columns, rows: 24 };
+        let mut board = board();
+        let now = Duration::from_secs(95);
+        let fate = Fate::of(Ending::RolledBack).because(
+            "The previous system runs again; commit 0123456789ab of main failed when it was \
+             activated: web.service failed.",
+        );
+        let over = board.over("web3", Duration::from_secs(62), &fate, size);
         let mut lost = row(
             "root@web2:2222",
             35,
-            "no connection, trying again in 2 s: timed out",
+            "no connection, trying again in 2 s: ssh: connect to host web2 port 2222: Connection \
+             timed out",
         );
         lost.is_lost = true;
         let rows = [row("web1", 0, "building the system"), lost];
-        let drawn = board().draw(&[], &rows, 3, Duration::from_secs(95), WIDE);
+        board
+            .draw(&[over], &rows, 3, now, size)
+            .trim_end()
+            .to_owned()
+    }
+
+    #[test]
+    fn each_host_has_a_line_and_the_next_ones_are_counted() {
         assert_eq!(
-            drawn,
+            screen(80),
             "\
+✗ web3             1m02s  rolled back: The previous system runs again; commit 0…
 ⠋ web1             1m35s  building the system
-! root@web2:2222   1m00s  no connection, trying again in 2 s: timed out
-3 more to begin
-"
+! root@web2:2222   1m00s  no connection, trying again in 2 s: ssh: connect to h…
+3 more to begin"
+        );
+        assert!(
+            screen(200).contains("Connection timed out\n"),
+            "{}",
+            screen(200)
         );
     }
 
@@ -282,6 +317,24 @@ mod tests {
         );
         assert_eq!(board.erase(), "\u{1b}[1A\r\u{1b}[J");
         assert_eq!(board.erase(), "");
+    }
+
+    #[test]
+    fn a_question_stands_below_and_what_was_typed_is_drawn_over() {
+        let mut board = board();
+        board.ask(Some("is it good?".to_owned()));
+        let rows = [row("web1", 0, "watching")];
+        let now = Duration::from_secs(1);
+        assert_eq!(
+            board.draw(&[], &rows, 0, now, WIDE),
+            "⠋ web1                1s  watching\nis it good?\n"
+        );
+        board.typed();
+        board.ask(None);
+        assert_eq!(
+            board.draw(&[], &rows, 0, now, WIDE),
+            "\u{1b}[3A\r\u{1b}[J⠙ web1                1s  watching\n"
+        );
     }
 
     #[test]

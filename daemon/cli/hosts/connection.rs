@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 
+use super::confirming::{Desk, Saying};
 use super::destination::Destination;
 use super::errand::Errand;
 use super::far::{self, LINE_BYTES, Malformed};
@@ -21,8 +22,9 @@ use crate::host::{clock, random};
 /// How long the far side has to end after its last word; then it is ended.
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// The longest answer that is read as a whole, in lines of any length.
-const ANSWER_BYTES: usize = 1024 * 1024;
+/// The longest answer that is read as a whole: a history of a thousand
+/// deployments.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// How every connection is made.
 #[derive(Clone, Debug)]
@@ -34,6 +36,7 @@ pub(super) struct Way {
 }
 
 /// Where the news of one host go.
+#[derive(Clone)]
 pub(super) struct Teller {
     /// Which of the hosts.
     pub(super) number: usize,
@@ -42,19 +45,30 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    async fn tell(&self, news: News) {
+    /// Tells it.
+    pub(super) async fn tell(&self, news: News) {
         // Nobody listens any more: then nobody is told.
         let _ = self.to.send((self.number, news)).await;
     }
 }
 
 /// Follows a host to the end of its story.
-pub(super) async fn follow(host: &Destination, errand: &Errand, way: &Way, teller: &Teller) {
+pub(super) async fn follow(
+    host: &Destination,
+    errand: &Errand,
+    way: &Way,
+    teller: &Teller,
+    desk: &Desk,
+) {
     let mut story = Story::new(host.label(), host.configuration(), errand);
+    let mut saying = errand
+        .confirm
+        .map(|by| Saying::new(by, host, way, teller, desk));
+    let followed = connections(host, way, &mut story, teller, &mut saying);
     let fate = match errand.timeout {
-        None => connections(host, way, &mut story, teller).await,
+        None => followed.await,
         // What is dropped ends ssh; the daemon goes on.
-        Some(limit) => match timeout(limit, connections(host, way, &mut story, teller)).await {
+        Some(limit) => match timeout(limit, followed).await {
             Ok(fate) => fate,
             Err(_elapsed) => story.gave_up(limit),
         },
@@ -67,6 +81,7 @@ async fn connections(
     way: &Way,
     story: &mut Story<'_>,
     teller: &Teller,
+    saying: &mut Option<Saying<'_>>,
 ) -> Fate {
     loop {
         teller.tell(News::Connecting).await;
@@ -75,7 +90,7 @@ async fn connections(
             Ok(lines) => lines,
             Err(error) => return no_ssh(&error),
         };
-        let ended = match listen(lines, story, teller).await {
+        let ended = match listen(lines, story, teller, saying).await {
             Ok(Heard::Fate(fate)) => return fate,
             Ok(Heard::Ended(ended)) => ended,
             Err(error) => return no_ssh(&error),
@@ -103,8 +118,9 @@ async fn listen(
     mut lines: Lines,
     story: &mut Story<'_>,
     teller: &Teller,
+    saying: &mut Option<Saying<'_>>,
 ) -> std::io::Result<Heard> {
-    while let Some(line) = lines.next().await? {
+    while let Some(line) = next(&mut lines, saying).await? {
         let said = match line {
             Line::Whole(line) => far::understand(&line),
             Line::TooLong => Err(Malformed::TooLong),
@@ -118,11 +134,31 @@ async fn listen(
             }
             Some(news) => teller.tell(news).await,
         }
+        if let Some(saying) = saying {
+            saying.window(story.in_window());
+        }
     }
     lines.end().await.map(Heard::Ended)
 }
 
-/// Asks a host for one answer, which is all that it writes.
+/// The next line; meanwhile what there is to say in a confirm window is said.
+async fn next(lines: &mut Lines, saying: &mut Option<Saying<'_>>) -> std::io::Result<Option<Line>> {
+    let said = async {
+        match saying {
+            Some(saying) => saying.go_on().await,
+            None => std::future::pending().await,
+        }
+    };
+    // Both arms are cancel-safe: what was read is kept, and so is what is being
+    // said.
+    tokio::select! {
+        line = lines.next() => line,
+        never = said => match never {},
+    }
+}
+
+/// Asks a host for one answer, which is all that it writes, and comes with one
+/// of these codes.
 ///
 /// # Errors
 /// How it ended instead.
@@ -130,14 +166,14 @@ pub(super) async fn ask(
     host: &Destination,
     errand: &Errand,
     way: &Way,
+    codes: &[i32],
 ) -> Result<(Vec<u8>, i32), Fate> {
     let mut story = Story::new(host.label(), host.configuration(), errand);
     loop {
         let arguments = ssh::arguments(host, &way.options, way.prompts, &errand.first);
-        let answer = answer(&arguments).await.map_err(|error| no_ssh(&error))?;
+        let answer = answer(&arguments).await?;
         let code = answer.ended.status.code();
-        // 7 comes with a state in which nothing is known.
-        if let Some(code @ (0 | 7)) = code
+        if let Some(code) = code.filter(|code| codes.contains(code))
             && !answer.bytes.is_empty()
         {
             return Ok((answer.bytes, code));
@@ -156,26 +192,34 @@ struct Answer {
     ended: Ended,
 }
 
-async fn answer(arguments: &[String]) -> std::io::Result<Answer> {
-    let mut lines = Lines::start(ssh::PROGRAM, arguments, LINE_BYTES)?;
+async fn answer(arguments: &[String]) -> Result<Answer, Fate> {
+    let lines = Lines::start(ssh::PROGRAM, arguments, LINE_BYTES);
+    let mut lines = lines.map_err(|error| no_ssh(&error))?;
     let mut bytes = Vec::new();
-    while let Some(line) = lines.next().await? {
-        let Line::Whole(line) = line else {
-            return Err(std::io::Error::other(
-                "the answer has a line without an end",
-            ));
+    while let Some(line) = lines.next().await.map_err(|error| no_ssh(&error))? {
+        let line = match line {
+            Line::Whole(line) if bytes.len() + line.len() < ANSWER_BYTES => line,
+            Line::Whole(_) | Line::TooLong => return Err(endless()),
         };
-        if bytes.len() + line.len() > ANSWER_BYTES {
-            return Err(std::io::Error::other("the answer has no end"));
-        }
         bytes.extend(line);
         bytes.push(b'\n');
     }
-    let ended = lines.end().await?;
+    let ended = lines.end().await.map_err(|error| no_ssh(&error))?;
     Ok(Answer { bytes, ended })
 }
 
-fn no_ssh(error: &std::io::Error) -> Fate {
+fn endless() -> Fate {
+    let why = format!(
+        "its answer is longer than {} MiB, or has a line of more than {} KiB",
+        ANSWER_BYTES / 1024 / 1024,
+        LINE_BYTES / 1024
+    );
+    let to_do = "ask for less, such as with a smaller --limit, or run the command on the host";
+    Fate::of(Ending::Error).because(why).with_remedy(to_do)
+}
+
+/// ssh could not be run, or not be listened to.
+pub(super) fn no_ssh(error: &std::io::Error) -> Fate {
     Fate::of(Ending::Error)
         .because(format!("ssh cannot be run: {error}"))
         .with_remedy("install OpenSSH's client, or run the command on the host")

@@ -22,6 +22,17 @@ pub(in crate::cli) struct Errand {
     pub(in crate::cli) expected: Option<Expected>,
     /// How long it may take.
     pub(in crate::cli) timeout: Option<Duration>,
+    /// Who ends the confirm window before its time, if anybody does.
+    pub(in crate::cli) confirm: Option<Confirm>,
+}
+
+/// Who says in a confirm window whether the system is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(in crate::cli) enum Confirm {
+    /// A new ssh connection: if it works, the system is good.
+    Ssh,
+    /// You, on this terminal: y or n.
+    Ask,
 }
 
 impl Errand {
@@ -35,6 +46,7 @@ impl Errand {
             waits: true,
             expected: None,
             timeout: None,
+            confirm: None,
         }
     }
 }

@@ -20,23 +20,32 @@ mod fate;
 mod errand;
 mod stderr;
 mod story;
+mod confirming;
 mod connection;
 mod words;
 mod plain;
 mod board;
 mod show;
 mod overview;
+mod pages;
+mod logs;
+mod watch;
 
-pub(super) use errand::{Errand, Repeats};
+pub(super) use self::board::cut;
+pub(super) use self::logs::follow as logs;
+pub(super) use self::pages::{Question, ask as pages};
+pub(super) use self::watch::run as watch;
+pub(super) use errand::{Confirm, Errand, Repeats};
 
 use std::num::NonZeroU16;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, FuturesUnordered};
 use tokio::sync::mpsc;
 
+use self::confirming::Desk;
 use self::connection::{Teller, Way};
 use self::destination::Destination;
 use self::fate::{Ending, Fate};
@@ -47,13 +56,17 @@ use self::story::News;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::output::Output;
+use crate::host::terminal;
+use crate::model::text::{LINE_LIMIT, one_line};
 
 /// How many news may wait to be shown: enough that no host waits for another.
 const NEWS: usize = 256;
 
+/// What `status` ends with that comes with a state in which nothing is known.
+const NEVER_RUN: i32 = 7;
+
 /// Which hosts, and how they are reached.
 #[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("hosts-of-flake").args(["all", "on"]).multiple(true))]
 pub(super) struct Selection {
     /// The hosts to do it on, through your own ssh; here if none is given.
     ///
@@ -62,6 +75,14 @@ pub(super) struct Selection {
     /// host runs another configuration.
     #[arg(value_name = "HOST", value_parser = destination::parse)]
     hosts: Vec<Destination>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Which hosts of the local flake, and how all of them are reached.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("hosts-of-flake").args(["all", "on"]).multiple(true))]
+pub(super) struct Reach {
     /// All hosts that the local flake has configurations for, by their names.
     #[arg(long)]
     all: bool,
@@ -81,21 +102,42 @@ pub(super) struct Selection {
 }
 
 impl Selection {
+    /// These hosts, and those of the flake. For commands whose other words stand
+    /// in front of the hosts and may be left out.
+    pub(super) fn new(hosts: &[String], reach: &Reach) -> Result<Self, Failure> {
+        let parsed = |text: &String| {
+            destination::parse(text).map_err(|why| {
+                let text = one_line(text, LINE_LIMIT);
+                let error = anyhow!("{text:?} is neither an ID nor a host: {why}");
+                Failure::new(Exit::Usage, error)
+            })
+        };
+        Ok(Self {
+            hosts: hosts.iter().map(parsed).collect::<Result<_, _>>()?,
+            reach: reach.clone(),
+        })
+    }
+
     /// Whether it is for other hosts.
     pub(super) fn is_given(&self) -> bool {
-        !self.hosts.is_empty() || self.all || !self.on.is_empty()
+        !self.hosts.is_empty() || self.reach.all || !self.reach.on.is_empty()
+    }
+
+    /// How many hosts are asked at a time.
+    fn parallel(&self) -> usize {
+        self.reach.parallel.get().into()
     }
 
     /// Every host, once.
     async fn destinations(&self) -> Result<Vec<Destination>, Failure> {
         let mut all = self.hosts.clone();
-        let wanted = match (self.all, &self.on[..]) {
+        let wanted = match (self.reach.all, &self.reach.on[..]) {
             (true, _) => Some(Wanted::All),
             (false, []) => None,
             (false, patterns) => Some(Wanted::Some(patterns)),
         };
         if let Some(wanted) = wanted {
-            all.extend(flake::hosts(&self.flake, &wanted).await?);
+            all.extend(flake::hosts(&self.reach.flake, &wanted).await?);
         }
         let mut labels = std::collections::BTreeSet::new();
         all.retain(|host| labels.insert(host.label().to_owned()));
@@ -108,7 +150,7 @@ impl Selection {
             _ => Prompts::Forbidden,
         };
         Way {
-            options: self.ssh_option.clone(),
+            options: self.reach.ssh_option.clone(),
             prompts,
         }
     }
@@ -120,6 +162,9 @@ pub(super) fn run(selection: &Selection, errand: &Errand, output: Output) -> Res
         let hosts = selection.destinations().await?;
         let labels = hosts.iter().map(|it| it.label().to_owned()).collect();
         let mut show = Show::new(labels, output);
+        if errand.confirm == Some(Confirm::Ask) && !(show.can_ask() && terminal::is_read()) {
+            return Err(nobody_to_ask());
+        }
         let interrupted = tokio::signal::ctrl_c();
         tokio::select! {
             biased;
@@ -145,9 +190,14 @@ pub(super) fn status(selection: &Selection, output: Output) -> Result<Exit, Fail
         let errand = Errand::answer(&["status", "--output", "json"]);
         let asked = stream::iter(&hosts).map(|host| {
             let (way, errand) = (&way, &errand);
-            async move { (host, connection::ask(host, errand, way).await) }
+            async move {
+                (
+                    host,
+                    connection::ask(host, errand, way, &[0, NEVER_RUN]).await,
+                )
+            }
         });
-        let mut answers = asked.buffered(selection.parallel.get().into());
+        let mut answers = asked.buffered(selection.parallel());
         let mut overview = overview::Overview::new(&hosts, output);
         while let Some((host, answer)) = answers.next().await {
             overview.take(host, answer)?;
@@ -164,8 +214,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 fn stopped() -> Failure {
-    Failure::new(Exit::Interrupted, anyhow::anyhow!("interrupted"))
+    Failure::new(Exit::Interrupted, anyhow!("interrupted"))
         .hint("The daemons go on; `deploy-flake status HOST...` tells how far they are.")
+}
+
+fn nobody_to_ask() -> Failure {
+    let error = anyhow!("--confirm=ask asks on a terminal, and there is none");
+    Failure::new(Exit::Usage, error)
+        .hint("Say --confirm for a new ssh connection to confirm, or run it on a terminal.")
 }
 
 /// Follows all hosts, so many at a time, and shows what comes.
@@ -177,24 +233,27 @@ async fn send(
 ) -> Result<Vec<Ending>, Failure> {
     let way = selection.way(hosts);
     let (to, mut news) = mpsc::channel(NEWS);
+    let desk = Desk::default();
+    let mut answers = match errand.confirm {
+        Some(Confirm::Ask) => Some(terminal::typed_lines()),
+        Some(Confirm::Ssh) | None => None,
+    };
     let follow = |(number, host)| {
         let teller = Teller {
             number,
             to: to.clone(),
         };
-        let way = &way;
-        async move { connection::follow(host, errand, way, &teller).await }
+        let (way, desk) = (&way, &desk);
+        async move { connection::follow(host, errand, way, &teller, desk).await }
     };
     let mut waiting = hosts.iter().enumerate().map(follow);
-    let mut going: FuturesUnordered<_> = waiting
-        .by_ref()
-        .take(selection.parallel.get().into())
-        .collect();
+    let mut going: FuturesUnordered<_> = waiting.by_ref().take(selection.parallel()).collect();
     let mut endings = Vec::new();
     let mut ticks = tokio::time::interval(show::TICK);
     while endings.len() < hosts.len() {
         // Each arm is cancel-safe: a connection that is not polled goes on when
-        // it is, news stay in the channel, a tick that is missed is made up for.
+        // it is, news and typed lines stay in their channels, a tick that is
+        // missed is made up for.
         tokio::select! {
             Some(()) = going.next() => going.extend(waiting.next()),
             Some((number, it)) = news.recv() => {
@@ -203,10 +262,30 @@ async fn send(
                 }
                 show.take(number, it)?;
             }
-            _ = ticks.tick() => show.tick()?,
+            line = typed(&mut answers) => {
+                show.answered();
+                desk.answer(&line);
+            }
+            _ = ticks.tick() => {
+                show.ask(desk.asks());
+                show.tick()?;
+            }
         }
     }
     Ok(endings)
+}
+
+/// The next line that somebody typed; nobody types where nobody is asked.
+async fn typed(lines: &mut Option<mpsc::Receiver<String>>) -> String {
+    let next = match lines {
+        Some(lines) => lines.recv().await,
+        None => None,
+    };
+    match next {
+        Some(line) => line,
+        // The keyboard is gone: then there is no answer.
+        None => std::future::pending().await,
+    }
 }
 
 /// What stands at the end of a story, for all who show it.
@@ -218,6 +297,9 @@ fn over(news: &News) -> Option<&Fate> {
         | News::Phase(_)
         | News::Restarted
         | News::Unexpected { .. }
+        | News::Confirmed(_)
+        | News::Rejected(_)
+        | News::Unsaid { .. }
         | News::Lost { .. }
         | News::Other(_) => None,
     }

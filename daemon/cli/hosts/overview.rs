@@ -26,6 +26,9 @@ const SCHEMA: u32 = 1;
 /// How wide hosts' names get at most.
 const LONGEST_LABEL: usize = 32;
 
+/// Of a host whose daemon has written nothing.
+const NEVER_RUN: &str = "the daemon has not run since the host was booted";
+
 /// What all hosts are.
 pub(super) struct Overview {
     output: Output,
@@ -38,11 +41,10 @@ pub(super) struct Overview {
 impl Overview {
     /// For these hosts.
     pub(super) fn new(hosts: &[Destination], output: Output) -> Self {
-        let widths = hosts.iter().map(|host| host.label().chars().count());
         Self {
             output,
             alone: hosts.len() == 1,
-            label: widths.max().unwrap_or(0).clamp(4, LONGEST_LABEL),
+            label: widest(hosts),
             endings: Vec::new(),
             others: Vec::new(),
         }
@@ -111,16 +113,24 @@ impl Overview {
     }
 }
 
+/// How wide the column of names is.
+pub(super) fn widest(hosts: &[Destination]) -> usize {
+    let widths = hosts.iter().map(|host| host.label().chars().count());
+    widths.max().unwrap_or(0).clamp(4, LONGEST_LABEL)
+}
+
 /// What a host says of itself.
-#[derive(Debug)]
-struct State {
-    json: Value,
+#[derive(Debug, PartialEq)]
+pub(super) struct State {
+    /// The whole of it.
+    pub(super) json: Value,
     /// None: no daemon has written anything in this boot.
-    glimpse: Option<Glimpse>,
+    pub(super) glimpse: Option<Glimpse>,
 }
 
 impl State {
-    fn ending(&self) -> Ending {
+    /// How it ended for a host that says this.
+    pub(super) fn ending(&self) -> Ending {
         match self.glimpse {
             Some(_) => Ending::Answered,
             None => Ending::NotRunning,
@@ -129,27 +139,29 @@ impl State {
 }
 
 fn understand(host: &Destination, bytes: &[u8], code: i32) -> Result<State, Fate> {
-    let error = |why: String| {
-        let to_do = format!("see what `ssh {} deploy-flake status` says", host.label());
-        Fate::of(Ending::Error).because(why).with_remedy(to_do)
-    };
     // What a shell greets with comes first.
     let start = bytes.iter().position(|byte| *byte == b'{').unwrap_or(0);
     let json: Value = serde_json::from_slice(&bytes[start..])
-        .map_err(|_| error("its answer was not understood: no JSON".to_owned()))?;
+        .map_err(|_| error(host, "its answer was not understood: no JSON"))?;
     if code != 0 {
         return Ok(State {
             json,
             glimpse: None,
         });
     }
+    state(host, json)
+}
+
+/// What a host says of itself, if its daemon has run in this boot.
+pub(super) fn state(host: &Destination, json: Value) -> Result<State, Fate> {
     let glimpse = far::glimpse(&json)
-        .map_err(|malformed| error(format!("its answer was not understood: {malformed}")))?;
+        .map_err(|malformed| error(host, format!("its answer was not understood: {malformed}")))?;
     let configuration = glimpse.host.configuration.as_str();
     match host.configuration().filter(|it| *it != configuration) {
-        Some(wanted) => Err(error(format!(
-            "it runs the configuration {configuration:?}, not {wanted:?}"
-        ))),
+        Some(wanted) => Err(error(
+            host,
+            format!("it runs the configuration {configuration:?}, not {wanted:?}"),
+        )),
         None => Ok(State {
             json,
             glimpse: Some(glimpse),
@@ -157,7 +169,13 @@ fn understand(host: &Destination, bytes: &[u8], code: i32) -> Result<State, Fate
     }
 }
 
-fn json_line(host: &Destination, state: &Result<State, Fate>, ending: Ending) -> String {
+fn error(host: &Destination, why: impl Into<String>) -> Fate {
+    let to_do = format!("see what `ssh {} deploy-flake status` says", host.label());
+    Fate::of(Ending::Error).because(why).with_remedy(to_do)
+}
+
+/// The line for programs.
+pub(super) fn json_line(host: &Destination, state: &Result<State, Fate>, ending: Ending) -> String {
     let (why, to_do, status) = match state {
         Ok(state) => (None, None, Some(&state.json)),
         Err(fate) => (fate.why.as_ref(), fate.to_do.as_ref(), None),
@@ -173,34 +191,26 @@ fn json_line(host: &Destination, state: &Result<State, Fate>, ending: Ending) ->
     }))
 }
 
-fn head(label: usize) -> String {
+/// What stands above the rows.
+pub(super) fn head(label: usize) -> String {
     columns(label, ["HOST", "STATE", "COMMIT", "SINCE", "WHAT"])
 }
 
-fn row(label: usize, host: &str, state: &Result<State, Fate>, now: Timestamp) -> String {
+/// A host's line.
+pub(super) fn row(label: usize, host: &str, state: &Result<State, Fate>, now: Timestamp) -> String {
     match state {
         Ok(State {
             glimpse: Some(glimpse),
             ..
         }) => {
-            let condition = &glimpse.condition;
             let wanted = glimpse.desired.as_ref().map(|it| it.commit.short());
-            let (since, what) = if glimpse.phase.name.as_str() == "resting" {
-                (condition.since, condition.why.as_str().to_owned())
-            } else {
-                (glimpse.phase.since, phase_words(&glimpse.phase.name))
-            };
-            let what = match glimpse.daemon_running {
-                Some(false) => format!("the daemon is NOT RUNNING; its last word: {what}"),
-                Some(true) | None => what,
-            };
-            let state = condition.state.as_str();
+            let (since, what) = doing(glimpse);
+            let state = glimpse.condition.state.as_str();
             let since = relative(since, now);
             columns(label, [host, state, wanted.unwrap_or("-"), &since, &what])
         }
         Ok(State { glimpse: None, .. }) => {
-            let what = "the daemon has not run since the host was booted";
-            columns(label, [host, "not-running", "-", "-", what])
+            columns(label, [host, "not-running", "-", "-", NEVER_RUN])
         }
         Err(fate) => {
             let why = fate.why.as_deref().unwrap_or_default();
@@ -209,12 +219,41 @@ fn row(label: usize, host: &str, state: &Result<State, Fate>, now: Timestamp) ->
     }
 }
 
-fn columns(label: usize, [host, state, commit, since, what]: [&str; 5]) -> String {
+/// What a host is, in a sentence.
+pub(super) fn sentence(state: &State) -> String {
+    match &state.glimpse {
+        Some(glimpse) => {
+            let what = doing(glimpse).1;
+            format!("{}: {what}", glimpse.condition.state.as_str())
+        }
+        None => NEVER_RUN.to_owned(),
+    }
+}
+
+/// What is going on, or why nothing is, and since when.
+fn doing(glimpse: &Glimpse) -> (Timestamp, String) {
+    let condition = &glimpse.condition;
+    let (since, what) = if glimpse.phase.name.as_str() == "resting" {
+        (condition.since, condition.why.as_str().to_owned())
+    } else {
+        (glimpse.phase.since, phase_words(&glimpse.phase.name))
+    };
+    match glimpse.daemon_running {
+        Some(false) => {
+            let what = format!("the daemon is NOT RUNNING; its last word: {what}");
+            (since, what)
+        }
+        Some(true) | None => (since, what),
+    }
+}
+
+/// The columns of a line.
+pub(super) fn columns(label: usize, [host, state, commit, since, what]: [&str; 5]) -> String {
     format!("{host:<label$}  {state:<18}  {commit:<12}  {since:<14}  {what}")
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
     use super::super::destination::parse;
     use super::*;
     use crate::store::snapshot::example::full;
@@ -233,8 +272,8 @@ mod tests {
         row(10, host.label(), &state, now)
     }
 
-    #[test]
-    fn each_host_is_a_line() {
+    /// The table of hosts in every state, for docs/screens.md.
+    pub(in crate::cli) fn screen(columns: usize) -> String {
         let deploying = answer(|json| {
             json["condition"]["state"] = "deploying".into();
             json["phase"]["name"] = "building".into();
@@ -249,8 +288,13 @@ mod tests {
             line("web4", Ok((b"{}".to_vec(), 7))),
             line("web5", Err(unreachable)),
         ];
+        lines.map(|it| cut(&it, columns)).join("\n")
+    }
+
+    #[test]
+    fn each_host_is_a_line() {
         assert_eq!(
-            lines.join("\n"),
+            screen(200),
             "\
 HOST        STATE               COMMIT        SINCE           WHAT
 web1        converged           0123456789ab  12 minutes ago  The host is what main asks for.

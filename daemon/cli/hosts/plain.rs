@@ -27,6 +27,9 @@ pub(super) fn json(label: &str, news: &News) -> String {
         News::Phase(name) => json!({"event": "phase", "name": name.as_str()}),
         News::Restarted => json!({"event": "restarted"}),
         News::Unexpected { wanted } => json!({"event": "unexpected", "wanted": wanted}),
+        News::Confirmed(it) => json!({"event": "confirmed", "deployment": it.as_str()}),
+        News::Rejected(it) => json!({"event": "rejected", "deployment": it.as_str()}),
+        News::Unsaid { why } => json!({"event": "unconfirmed", "why": why}),
         News::Lost { why, after } => {
             json!({"event": "lost", "why": why, "again_in_seconds": after.as_secs_f64()})
         }

@@ -98,6 +98,27 @@ impl Show {
         Ok(())
     }
 
+    /// Whether there is a terminal that a question can be put on.
+    pub(super) fn can_ask(&self) -> bool {
+        matches!(self.to, To::Terminal { .. })
+    }
+
+    /// Asks about a host from the next drawing on, or about none.
+    pub(super) fn ask(&mut self, number: Option<usize>) {
+        let To::Terminal { board, .. } = &mut self.to else {
+            return;
+        };
+        let host = number.and_then(|number| self.hosts.get(number));
+        board.ask(host.map(|host| words::question(&host.label)));
+    }
+
+    /// Whoever was asked has ended a line.
+    pub(super) fn answered(&mut self) {
+        if let To::Terminal { board, .. } = &mut self.to {
+            board.typed();
+        }
+    }
+
     /// Draws a terminal again.
     pub(super) fn tick(&mut self) -> Result<(), Failure> {
         let To::Terminal { board, stays } = &mut self.to else {
@@ -190,6 +211,9 @@ impl Host {
             | News::Phase(_)
             | News::Restarted
             | News::Unexpected { .. }
+            | News::Confirmed(_)
+            | News::Rejected(_)
+            | News::Unsaid { .. }
             | News::Lost { .. }
             | News::Other(_) => State::Going(row),
         };

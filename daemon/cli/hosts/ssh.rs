@@ -51,6 +51,19 @@ pub(super) fn arguments(
     arguments
 }
 
+/// The same over a connection of its own: one that is shared with others says
+/// nothing about whether anybody gets in.
+pub(super) fn fresh_arguments(
+    destination: &Destination,
+    options: &[String],
+    prompts: Prompts,
+    words: &[String],
+) -> Vec<String> {
+    let fresh = ["ControlMaster=no", "ControlPath=none"].map(str::to_owned);
+    let options: Vec<String> = fresh.into_iter().chain(options.iter().cloned()).collect();
+    arguments(destination, &options, prompts, words)
+}
+
 /// A word as the far shell gives it to the program: ssh joins all of them with
 /// spaces, and a shell reads them once more.
 fn quoted(word: &str) -> String {
@@ -95,6 +108,11 @@ mod tests {
         );
         let alone = arguments(&destination, &[], Prompts::Allowed, &far);
         assert!(!alone.contains(&"BatchMode=yes".to_owned()), "{alone:?}");
+        let fresh = fresh_arguments(&destination, &options, Prompts::Forbidden, &far).join(" ");
+        assert!(
+            fresh.starts_with("-o ControlMaster=no -o ControlPath=none -o ConnectTimeout=60 "),
+            "{fresh}"
+        );
     }
 
     #[test]

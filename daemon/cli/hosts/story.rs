@@ -39,8 +39,11 @@ const STALE_ATTEMPTS: u32 = 2;
 /// More deployments than one story is about.
 const DEPLOYMENTS: usize = 64;
 
+/// The phase of the confirm window.
+const CONFIRMING: &str = "confirming";
+
 /// What ssh itself ends with.
-const SSH_FAILED: i32 = 255;
+pub(super) const SSH_FAILED: i32 = 255;
 
 /// What a shell ends with that does not find the program.
 const NOT_FOUND: i32 = 127;
@@ -63,6 +66,15 @@ pub(super) enum News {
     Unexpected {
         /// Which.
         wanted: Option<CommitId>,
+    },
+    /// The system in its confirm window was said to be good.
+    Confirmed(Word),
+    /// It was said to be bad.
+    Rejected(Word),
+    /// Nobody could say it: the window goes on.
+    Unsaid {
+        /// Why, safe to show.
+        why: String,
     },
     /// The connection is gone.
     Lost {
@@ -106,6 +118,8 @@ pub(super) struct Story<'a> {
     lost_since: Option<Duration>,
     deployments: BTreeSet<Word>,
     phase: Option<Word>,
+    /// Of which deployment that phase is.
+    current: Option<Word>,
     foreign: Option<Malformed>,
 }
 
@@ -123,6 +137,7 @@ impl<'a> Story<'a> {
             lost_since: None,
             deployments: BTreeSet::new(),
             phase: None,
+            current: None,
             foreign: None,
         }
     }
@@ -146,9 +161,7 @@ impl<'a> Story<'a> {
                 return None;
             }
         };
-        self.reached = true;
-        self.attempts = 0;
-        self.lost_since = None;
+        self.heard();
         match said {
             Said::Told { look } => {
                 let is_first = !std::mem::replace(&mut self.accepted, true);
@@ -156,6 +169,7 @@ impl<'a> Story<'a> {
             }
             Said::Phase { name, deployment } => {
                 self.accepted = true;
+                self.current.clone_from(&deployment);
                 if self.deployments.len() < DEPLOYMENTS {
                     self.deployments.extend(deployment);
                 }
@@ -168,6 +182,21 @@ impl<'a> Story<'a> {
             Said::End(end) => Some(News::Over(Box::new(self.fate(*end)))),
             Said::Other(word) => Some(News::Other(word)),
         }
+    }
+
+    /// The far side said something, whatever that was.
+    pub(super) fn heard(&mut self) {
+        self.reached = true;
+        self.attempts = 0;
+        self.lost_since = None;
+    }
+
+    /// The deployment that is in its confirm window, as far as was heard.
+    pub(super) fn in_window(&self) -> Option<&Word> {
+        let phase = self.phase.as_ref()?;
+        self.current
+            .as_ref()
+            .filter(|_| phase.as_str() == CONFIRMING)
     }
 
     /// Takes the end of a connection without a last word. `bits` are for the
@@ -239,7 +268,8 @@ impl<'a> Story<'a> {
     fn doing(&self) -> String {
         match &self.phase {
             Some(phase) => format!("it was {}", phase_words(phase)),
-            None => "it had not begun".to_owned(),
+            None if self.accepted => "it had not begun".to_owned(),
+            None => "it was answering".to_owned(),
         }
     }
 

@@ -26,6 +26,9 @@ pub(super) fn news(news: &News) -> String {
             let wanted = wanted.as_ref().map_or("nothing", |commit| commit.short());
             format!("the branch asks for {wanted} so far; waiting")
         }
+        News::Confirmed(_) => "confirmed, and deployed as soon as it is healthy".to_owned(),
+        News::Rejected(_) => "rejected".to_owned(),
+        News::Unsaid { why } => format!("not confirmed, its window goes on: {why}"),
         News::Lost { why, after } => {
             let seconds = after.as_secs();
             format!("no connection, trying again in {seconds} s: {why}")
@@ -33,6 +36,11 @@ pub(super) fn news(news: &News) -> String {
         News::Other(word) => word.as_str().replace('-', " "),
         News::Over(fate) => self::fate(fate),
     }
+}
+
+/// What is asked about a host in its confirm window.
+pub(super) fn question(label: &str) -> String {
+    format!("{label} runs the new system: is it good? (y: confirm, n: lead back, then Enter)")
 }
 
 /// How it ended, to follow the host's name.
@@ -193,6 +201,17 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
                 "bringing the previous system back",
             ),
             (News::Phase(word("dreaming-aloud")), "dreaming aloud"),
+            (
+                News::Confirmed(word("00c0ffee00c0ffee")),
+                "confirmed, and deployed as soon as it is healthy",
+            ),
+            (News::Rejected(word("00c0ffee00c0ffee")), "rejected"),
+            (
+                News::Unsaid {
+                    why: "no route".to_owned(),
+                },
+                "not confirmed, its window goes on: no route",
+            ),
             (News::Restarted, "the daemon was restarted, and looks again"),
             (
                 News::Unexpected {

@@ -235,7 +235,7 @@ fn to_do(sheet: &mut Sheet, record: &Record) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
     use super::*;
     use crate::store::history::example::{deployed, rolled_back};
 
@@ -246,10 +246,15 @@ mod tests {
         )
     }
 
+    /// The page for docs/screens.md.
+    pub(in crate::cli) fn screen() -> String {
+        told(&deployed())
+    }
+
     #[test]
     fn a_deployment_is_told_from_commit_to_changes() {
         assert_eq!(
-            told(&deployed()),
+            screen(),
             "\
 0123456789ab deployed
   Ended 2026-11-22 12:01:30 UTC (5 minutes ago), took 1 min 30 s.

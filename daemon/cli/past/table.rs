@@ -135,7 +135,7 @@ fn sentence(table: &Table<'_>, now: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
     use super::*;
     use crate::store::history::example::{deployed, rolled_back};
 
@@ -152,11 +152,15 @@ mod tests {
         render(&table, now())
     }
 
+    /// The table for docs/screens.md.
+    pub(in crate::cli) fn screen() -> String {
+        told(&[rolled_back(), deployed()], &[], 41)
+    }
+
     #[test]
     fn each_deployment_has_two_lines() {
-        let text = told(&[rolled_back(), deployed()], &[], 41);
         assert_eq!(
-            text,
+            screen(),
             "\
 ID        STARTED (UTC)     COMMIT        OUTCOME              TOOK
 a1b2c3d4  2026-11-22 12:00  0123456789ab  rolled back          1 min 30 s

@@ -453,4 +453,4 @@ impl Page {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

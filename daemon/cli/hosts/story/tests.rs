@@ -15,6 +15,7 @@ fn errand(repeats: Repeats) -> Errand {
         waits: true,
         expected: None,
         timeout: None,
+        confirm: None,
     }
 }
 
@@ -112,6 +113,19 @@ fn a_host_that_contradicts_itself_is_not_believed() {
         why(&expecting, None, "converged"),
         "it ended well, but not with fffffff"
     );
+}
+
+#[test]
+fn a_confirm_window_is_known_by_its_deployment() {
+    let errand = errand(Repeats::Freely);
+    let mut story = Story::new(LABEL, None, &errand);
+    let window = |story: &Story<'_>| story.in_window().map(|it| it.as_str().to_owned());
+    hear(&mut story, BUILDING);
+    assert_eq!(window(&story), None);
+    hear(&mut story, &BUILDING.replace("building", "confirming"));
+    assert_eq!(window(&story).as_deref(), Some("00c0ffee00c0ffee"));
+    hear(&mut story, &BUILDING.replace("building", "claiming"));
+    assert_eq!(window(&story), None);
 }
 
 #[test]

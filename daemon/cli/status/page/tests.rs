@@ -29,10 +29,15 @@ fn now() -> Timestamp {
     at("2026-11-22T12:12:00Z")
 }
 
+/// The page for docs/screens.md.
+pub(in crate::cli) fn screen() -> String {
+    render(&converged(), Life::Running, now())
+}
+
 #[test]
 fn a_converged_host_is_told_at_a_glance() {
     assert_eq!(
-        render(&converged(), Life::Running, now()),
+        screen(),
         "\
 web1: converged
   The host is what main asks for.
