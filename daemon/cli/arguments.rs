@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     allow, check_config, confirm, daemon, diff, doctor, fetcher, generate, guardian, history, logs,
-    pause, probe, reject, resume, retry, rollback, show, status, trigger,
+    pause, plan, probe, reject, resume, retry, rollback, show, status, trigger,
 };
 
 /// Keeps a NixOS host equal to what its git remote asks for.
@@ -158,6 +158,15 @@ pub enum Command {
     /// failed, though there may be warnings; 1 something did, 11 not on all hosts,
     /// 255 ssh did not get to the host.
     Doctor(doctor::Arguments),
+    /// Shows what a look would do now, and to which units.
+    ///
+    /// Nothing is changed, and nobody is asked: it goes by what the remotes
+    /// answered last. Everybody may; what the units would do is told to root.
+    ///
+    /// Exit codes: 0 told; 1 the state cannot be read, 7 the daemon has not run
+    /// since the host was booted, 11 not on all hosts, 255 ssh did not get to the
+    /// host.
+    Plan(plan::Arguments),
     /// Fetches for the daemon, which starts it; not for use by hand.
     #[command(hide = true)]
     Fetcher(fetcher::Arguments),
@@ -219,6 +228,7 @@ impl Command {
             | Self::Diff(_)
             | Self::Logs(_)
             | Self::Doctor(_)
+            | Self::Plan(_)
             | Self::Guardian(_)
             | Self::Probe(_) => false,
         }
@@ -360,6 +370,9 @@ mod tests {
             ("logs --flush", false),
             ("doctor --output json", true),
             ("doctor host1 host2 --parallel 4", true),
+            ("plan", true),
+            ("plan web1 web2 --output json", true),
+            ("plan 00c0 --flush", false),
             ("fetcher --mirror /x", true),
             ("fetcher", false),
             ("probe --config /x --within 1000", true),

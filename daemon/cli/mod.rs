@@ -38,6 +38,7 @@ mod show;
 mod diff;
 mod logs;
 mod doctor;
+mod plan;
 
 use self::arguments::{Arguments, Command};
 use self::exit::Exit;
@@ -64,6 +65,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Fetcher(arguments) => fetcher::run(&arguments),
         Command::Guardian(arguments) => guardian::run(&arguments),
         Command::Probe(arguments) => probe::run(arguments),

@@ -175,6 +175,7 @@ fn unknown(life: Life) -> Value {
         "testing": null,
         "pause": null,
         "hold": null,
+        "floor": null,
     })
 }
 

@@ -90,6 +90,7 @@ impl Publisher {
             testing: testing.map(|it| words::testing(it, state, standing.branch(&offers))),
             pause: state.pause.as_ref().map(pause),
             hold: hold(state),
+            floor: state.confirmed().floor,
         };
         if self.last.as_ref() == Some(&snapshot) {
             return;

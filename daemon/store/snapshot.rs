@@ -91,6 +91,10 @@ pub struct Snapshot {
     /// schema 2.
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// The commit that was confirmed last, which the next one has to descend
+    /// from. Older daemons do not write it.
+    #[serde(default)]
+    pub floor: Option<CommitId>,
 }
 
 /// The host is held at an earlier system, or at what root pushed.

@@ -76,6 +76,7 @@ mod authorising;
 mod commanding;
 mod pushed;
 mod status;
+mod planning;
 mod telling;
 mod remembering;
 mod refusing;

@@ -1,4 +1,4 @@
-//! What several hosts are asked about from afar: history, one deployment, differences, logs, health; each
+//! What several hosts are asked about from afar: history, one deployment, differences, logs, health and the plan; each
 //! is told under its own name, and what is wrong with one keeps no other from being told.
 
 use std::time::Duration;
@@ -107,6 +107,18 @@ fn several_hosts_tell_of_their_deployments_and_their_health() {
         &wrong,
         1,
         &["it runs the configuration \"host\", not \"database\""],
+    );
+
+    let plan = deploy_flake(&client, "plan web1 web2");
+    tells(
+        &plan,
+        0,
+        &["── web1 ──\n", ": a look now would do nothing\n"],
+    );
+    let plan = lines(&deploy_flake(&client, "plan web1 --output json"));
+    assert_eq!(
+        (&plan[0]["plan"]["would"], &plan[0]["plan"]["floor"]),
+        (&"nothing".into(), &second.0.clone().into())
     );
 
     tells(

@@ -166,5 +166,6 @@ pub(crate) fn full() -> Snapshot {
         }),
         pause: None,
         hold: None,
+        floor: Some(commit()),
     }
 }

@@ -64,12 +64,14 @@ fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
         quarantine: Vec::new(),
         testing: None,
         last_new_commit_at: None,
+        floor: None,
         ..full()
     };
     let of_schema_2 = Snapshot {
         schema: 2,
         testing: None,
         last_new_commit_at: None,
+        floor: None,
         ..full()
     };
     for (text, expected, remotes) in [
