@@ -39,6 +39,8 @@ mod diff;
 mod logs;
 mod doctor;
 mod plan;
+#[cfg(test)]
+mod screens;
 
 use self::arguments::{Arguments, Command};
 use self::exit::Exit;

@@ -184,6 +184,9 @@ fn pretty(json: &Value) -> Result<String, Failure> {
 }
 
 #[cfg(test)]
+pub(super) use self::page::tests::screen;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::snapshot::example::full;

@@ -288,6 +288,11 @@ async fn typed(lines: &mut Option<mpsc::Receiver<String>>) -> String {
     }
 }
 
+#[cfg(test)]
+pub(super) use self::board::tests::screen as board_screen;
+#[cfg(test)]
+pub(super) use self::overview::tests::screen as overview_screen;
+
 /// What stands at the end of a story, for all who show it.
 fn over(news: &News) -> Option<&Fate> {
     match news {
