@@ -194,8 +194,8 @@ let
               ];
               default = "test-only";
               description = ''
-                Which snapshots root may push to this host with
-                `deploy-flake push`.
+                Which snapshots root may have this host deploy, by `Push` on
+                the bus.
 
                 Effect: `test-only` takes those that are only to be tested,
                 which a reboot ends; `always` makes others the boot entry as

@@ -74,8 +74,7 @@ fn failure(report: &StepReport, source: &StorePath) -> Failure {
         Failure::new(
             FailureCode::SourceInvalid,
             format!("{source} is no valid path of this host's store"),
-            "Nothing was changed. Copy the snapshot into this host's store first, as `deploy-flake \
-             push` does.",
+            "Nothing was changed. Copy the snapshot into this host's store first (`nix copy`).",
         )
     });
     failure.with_detail(&report.tail)
