@@ -19,6 +19,7 @@ use crate::model::time::Now;
 use crate::pipeline::Stages;
 use crate::reconcile::phase::Phase;
 use crate::reconcile::state::State;
+use crate::report::milestones;
 use crate::store::history::{Draft, Evidence, History, Origin, Record};
 use crate::store::snapshot::PhaseName;
 
@@ -155,7 +156,7 @@ impl<S: Stages> Recorder<S> {
                 }
                 Err(error) => {
                     let error = format!("{:#}", anyhow::Error::new(error));
-                    warn!(df_deployment = %id, error, "how the systems differ is not known");
+                    milestones::difference_unknown(&id, &error);
                 }
             }
         });

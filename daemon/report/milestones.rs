@@ -98,6 +98,8 @@ message_ids! {
     ROLLBACK_ASKED = "75538e0ae9be40589ea980856f71a0ad";
     /// Root wants a snapshot of their own.
     PUSH_ASKED = "5bacb6c7852a4ce08f8e7e96078ffb21";
+    /// The history does not know what a deployment changed.
+    DIFFERENCE_UNKNOWN = "45d3989f11cb3ca413294ce919514c7d";
     /// An operator says that a system in its confirm window is good.
     CONFIRM_ASKED = "e64c36f2bb3243b6952dd3a060b0afd4";
     /// Another daemon goes on with the deployment that brought it.

@@ -10,11 +10,11 @@ use tracing::{error, info, warn};
 
 use super::{
     ALLOW_ASKED, CONFIGURATION_PROBLEM, CONFIRM_ASKED, DAEMON_GIVES_WAY, DAEMON_READY,
-    DAEMON_REPLACED, DAEMON_STOPPING, DRIFT_CORRECTED, DRIFTED, Entry, INTERRUPTED, LOOK_HANGS,
-    PAUSE_ENDED, PAUSED, PUSH_ASKED, REMOTE_REACHABLE, REMOTE_REPLACED, REMOTES_DIVERGE,
-    REPORTS_LOST, RESUMED, RESUMED_BY, RETRY_ASKED, ROLLBACK_ASKED, SHUTDOWN_ALLOWED,
-    SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, TESTING_LACKS, TESTING_REFUSED, failures,
-    milliseconds,
+    DAEMON_REPLACED, DAEMON_STOPPING, DIFFERENCE_UNKNOWN, DRIFT_CORRECTED, DRIFTED, Entry,
+    INTERRUPTED, LOOK_HANGS, PAUSE_ENDED, PAUSED, PUSH_ASKED, REMOTE_REACHABLE, REMOTE_REPLACED,
+    REMOTES_DIVERGE, REPORTS_LOST, RESUMED, RESUMED_BY, RETRY_ASKED, ROLLBACK_ASKED,
+    SHUTDOWN_ALLOWED, SHUTDOWN_INHIBITED, SHUTDOWN_NOT_INHIBITED, TESTING_LACKS, TESTING_REFUSED,
+    failures, milliseconds,
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::Failure;
@@ -45,6 +45,16 @@ pub fn daemon_stopping() {
     info!(
         message_id = DAEMON_STOPPING,
         "the daemon stops, running steps go on"
+    );
+}
+
+/// How the systems of a deployment differ could not be found out.
+pub fn difference_unknown(deployment: &DeploymentId, why: &str) {
+    warn!(
+        message_id = DIFFERENCE_UNKNOWN,
+        df_deployment = %deployment,
+        df_message = why,
+        "how the systems differ is not known"
     );
 }
 
