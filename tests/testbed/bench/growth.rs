@@ -152,7 +152,7 @@ fn history(bare: &Path) -> Vec<String> {
     repositories::import(bare, stream.as_bytes());
     let refs = git(
         bare,
-        &["for-each-ref", "--format=%(refname:lstrip=3) %(objectname)"],
+        &["for-each-ref", "--format=%(refname:lstrip=2) %(objectname)"],
     );
     let mut commits: Vec<(usize, String)> = refs
         .lines()
@@ -160,5 +160,6 @@ fn history(bare: &Path) -> Vec<String> {
         .map(|(number, id)| (number.parse().expect("a number"), id.to_owned()))
         .collect();
     commits.sort();
+    assert_eq!(commits.len(), FETCHES, "what is measured is there");
     commits.into_iter().map(|(_, id)| id).collect()
 }
