@@ -899,6 +899,23 @@ proptest! {
     }
 }
 
+/// A host in mode `switch` that has come to commit 9 of its own branch, whatever came before.
+fn followed_after(policies: (Mode, OnDrift, OnRebootRequired), history: &[Action]) -> World {
+    let mut world = World::new(policies);
+    for action in history {
+        world.act(action);
+    }
+    world.settle();
+    world.guardian_fires(false);
+    world.settle();
+    world.say(Said::Resume);
+    world.act(&Action::SetMode(Mode::Switch));
+    world.testing = Seen::Missing;
+    world.look(Some(commit(9)));
+    world.settle();
+    world
+}
+
 proptest! {
     // Each of them goes through five deployments after its history.
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
@@ -908,18 +925,7 @@ proptest! {
         policies in policies(),
         history in proptest::collection::vec(action(), 1..60),
     ) {
-        let mut world = World::new(policies);
-        for action in &history {
-            world.act(action);
-        }
-        world.settle();
-        world.guardian_fires(false);
-        world.settle();
-        world.say(Said::Resume);
-        world.act(&Action::SetMode(Mode::Switch));
-        world.testing = Seen::Missing;
-        world.look(Some(commit(9)));
-        world.settle();
+        let mut world = followed_after(policies, &history);
         for tested in [8, 10] {
             world.testing = Seen::At(tested);
             world.look(Some(commit(9)));
@@ -951,18 +957,7 @@ proptest! {
         options in prop_oneof![Just(&[][..]), Just(&["test-only"][..]), Just(&["skip-test"][..])],
         history in proptest::collection::vec(action(), 1..60),
     ) {
-        let mut world = World::new(policies);
-        for action in &history {
-            world.act(action);
-        }
-        world.settle();
-        world.guardian_fires(false);
-        world.settle();
-        world.say(Said::Resume);
-        world.act(&Action::SetMode(Mode::Switch));
-        world.testing = Seen::Missing;
-        world.look(Some(commit(9)));
-        world.settle();
+        let mut world = followed_after(policies, &history);
         world.say(Said::Push(options));
         world.settle();
         let is_tested = options == ["test-only"];
