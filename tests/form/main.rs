@@ -4,6 +4,8 @@
 //! A test that passes here says that the promises stand in the files, not that
 //! nixpkgs understands them.
 
+mod dependencies;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
