@@ -59,6 +59,25 @@ fn without_symrefs(told: &Capabilities) -> Result<Capabilities, Error> {
     Ok(capabilities)
 }
 
+/// Servers of protocol 2 offer to tell of a HEAD that leads nowhere yet. gix asks for it wherever it is offered; nobody here asks
+/// for HEAD, and it is eleven bytes of every poll.
+fn without_unborn(told: &Capabilities) -> Result<Capabilities, Error> {
+    let mut kept = b"version 2".to_vec();
+    for capability in told.iter() {
+        kept.push(b'\n');
+        kept.extend_from_slice(capability.name());
+        let others = capability.values().into_iter().flatten();
+        let others: Vec<_> = others
+            .filter(|value| capability.name() != "ls-refs" || *value != "unborn")
+            .collect();
+        if !others.is_empty() {
+            kept.push(b'=');
+            kept.extend_from_slice(&gix::bstr::join(b" ", others));
+        }
+    }
+    Ok(Capabilities::from_lines(kept.into())?)
+}
+
 impl TransportWithoutIO for Metered {
     fn set_identity(&mut self, identity: gix::sec::identity::Account) -> Result<(), Error> {
         self.inner.set_identity(identity)
@@ -92,7 +111,7 @@ impl Transport for Metered {
         let meter = &self.meter;
         let response = self.inner.handshake(service, extra_parameters)?;
         let capabilities = match response.actual_protocol {
-            Protocol::V2 => response.capabilities,
+            Protocol::V2 => without_unborn(&response.capabilities)?,
             Protocol::V0 | Protocol::V1 => without_symrefs(&response.capabilities)?,
         };
         Ok(SetServiceResponse {
@@ -189,5 +208,31 @@ impl<'a, R: ExtendedBufRead<'a>> ExtendedBufRead<'a> for Reader<R> {
 
     fn stopped_at(&self) -> Option<MessageKind> {
         self.lines.stopped_at()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_can_do_is_kept_but_for_an_unborn_head() {
+        let told = b"version 2\nagent=git/2.47.3\nls-refs=unborn more\nfetch=shallow unborn\nserver-option\n";
+        let told = Capabilities::from_lines(told.as_slice().into()).expect("capabilities");
+        let kept = without_unborn(&told).expect("capabilities");
+        let one = |name| {
+            kept.capability(name)
+                .and_then(|it| it.value().map(ToString::to_string))
+        };
+        assert_eq!(one("ls-refs").as_deref(), Some("more"));
+        assert_eq!(one("agent").as_deref(), Some("git/2.47.3"));
+        assert_eq!(one("fetch").as_deref(), Some("shallow unborn"));
+        assert!(kept.contains("server-option") && one("server-option").is_none());
+        assert_eq!(kept.iter().count(), told.iter().count());
+
+        let bare =
+            Capabilities::from_lines("version 2\nls-refs=unborn\n".into()).expect("capabilities");
+        let bare = without_unborn(&bare).expect("capabilities");
+        assert!(bare.contains("ls-refs"));
     }
 }
