@@ -53,6 +53,7 @@ mod withstanding_histories;
 mod withstanding_remotes;
 mod withstanding_scene;
 mod withstanding_trees;
+mod withstanding_length;
 mod racing;
 mod probing;
 mod asking_by_ssh;
