@@ -25,13 +25,13 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::mistakes::{Mistake, Mistakes, Warning};
 
-use crate::fetcher::wire::RemoteAddress;
 use crate::model::credential::Credential;
 use crate::model::flake::Flake;
 use crate::model::policy::{
     BootLoader, Deadlines, FetchLimits, FollowTesting, Guards, Health, OnFailedRollback, Policy,
     Require, Settings, Trust,
 };
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{Branch, Malformed, TagName};
 use crate::model::system::Configuration;
 

@@ -3,10 +3,10 @@
 use super::*;
 use std::collections::BTreeSet;
 
-use crate::fetcher::wire::TokenAs;
 use crate::model::policy::{
     Guard, Mode, OnDrift, OnRebootRequired, OnUnhealthy, Pushes, UserProbe,
 };
+use crate::model::remote::TokenAs;
 
 const FILE: &str = "config.toml";
 

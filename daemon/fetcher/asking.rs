@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::fetcher::credentials::Credentials;
 use crate::fetcher::mirror::Mirror;
 use crate::fetcher::remote::{Besides, Fetcher};
-use crate::fetcher::wire::{Answer, RemoteAddress};
+use crate::fetcher::wire::Answer;
 use crate::host::random;
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::CommitId;
 
 /// Where the empty repository is made that gix wants for a connection; in the

@@ -12,8 +12,9 @@ use gix::protocol::transport::client::blocking_io::ssh::{ProgramKind, connect};
 use crate::fetcher::https::{self, Https};
 use crate::fetcher::ssh::Ssh;
 use crate::fetcher::trouble::Trouble;
-use crate::fetcher::wire::{Problem, RemoteAddress};
+use crate::fetcher::wire::Problem;
 use crate::model::credential::Use;
+use crate::model::remote::RemoteAddress;
 
 /// The credentials of one process.
 pub(super) struct Credentials {

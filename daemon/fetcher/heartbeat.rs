@@ -15,7 +15,8 @@ use crate::fetcher::mirror::Mirror;
 use crate::fetcher::remote::Fetcher;
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wanted::{Transfer, object_id};
-use crate::fetcher::wire::{Answer, Problem, RemoteAddress};
+use crate::fetcher::wire::{Answer, Problem};
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{TagId, TagName};
 
 /// How many bytes of pack are taken. The tag alone is less than a kilobyte; the

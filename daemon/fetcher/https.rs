@@ -14,7 +14,8 @@ use gix::protocol::transport::client::blocking_io::http::Options;
 use gix::sec::identity::Account;
 
 use crate::fetcher::trouble::Trouble;
-use crate::fetcher::wire::{Access, Problem, TokenAs};
+use crate::fetcher::wire::Problem;
+use crate::model::remote::{Access, TokenAs};
 
 /// Longer than any token, and a header that servers still take.
 const TOKEN_LIMIT: usize = 4 * 1024;

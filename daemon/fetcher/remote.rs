@@ -16,7 +16,8 @@ use crate::fetcher::mirror::Mirror;
 use crate::fetcher::session::Session;
 use crate::fetcher::trouble::Trouble;
 use crate::fetcher::wanted::{Wanted, fetched, local_reference, object_id};
-use crate::fetcher::wire::{Answer, Problem, RemoteAddress};
+use crate::fetcher::wire::{Answer, Problem};
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{Branch, CommitId, TagId, TagName};
 
 /// What is asked for with the branch.

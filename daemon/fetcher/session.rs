@@ -18,7 +18,8 @@ use crate::fetcher::https::Https;
 use crate::fetcher::meter::Meter;
 use crate::fetcher::metered::Metered;
 use crate::fetcher::trouble::Trouble;
-use crate::fetcher::wire::{Problem, RemoteAddress};
+use crate::fetcher::wire::Problem;
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::CommitId;
 
 /// How we name ourselves to servers.

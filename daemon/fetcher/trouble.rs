@@ -5,7 +5,8 @@
 
 use std::io;
 
-use crate::fetcher::wire::{Answer, Problem, secret_part};
+use crate::fetcher::wire::{Answer, Problem};
+use crate::model::remote::secret_part;
 
 /// How many characters of a message are kept: a remote chooses some of them.
 const MESSAGE_LIMIT: usize = 1500;

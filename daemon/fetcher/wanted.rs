@@ -19,7 +19,8 @@ use crate::fetcher::meter::Meter;
 use crate::fetcher::mirror::Mirror;
 use crate::fetcher::session::{self, commit_id, no_credentials};
 use crate::fetcher::trouble::Trouble;
-use crate::fetcher::wire::{Answer, Problem, RemoteAddress};
+use crate::fetcher::wire::{Answer, Problem};
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{Branch, CommitId};
 
 /// A commit that is to be brought.

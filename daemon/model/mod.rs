@@ -4,6 +4,7 @@
 //! Must not: do I/O, read the clock, decide.
 
 pub mod revision;
+pub mod remote;
 pub mod offer;
 pub mod testing;
 pub mod system;

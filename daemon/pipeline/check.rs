@@ -25,12 +25,12 @@ use super::boot_loader::Reader;
 use super::health::{HostView, counted, list, unreadable};
 use super::step::{StepEnd, StepPlan, StepReport, StepUser, Steps};
 use super::{lock, room};
-use crate::fetcher::wire::RemoteAddress;
 use crate::host::systemd::SystemState;
 use crate::model::deployment::{DeploymentId, System};
 use crate::model::failure::{Failure, FailureClass, FailureCode};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnUnhealthy};
 use crate::model::push::OwnCheck;
+use crate::model::remote::RemoteAddress;
 use crate::model::stage::{CheckPlan, CheckScope, Forgiven, Inspection, UnitStep};
 use crate::model::system::{DefaultEntry, Observed, Toplevel};
 

@@ -38,7 +38,6 @@ pub(super) use self::sources::is_there;
 use self::testing::Untaken;
 pub(super) use self::testing::{Polled, Tip};
 use crate::config;
-use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
 use crate::host::journal::{self, Said};
 use crate::host::systemd::{
@@ -48,6 +47,7 @@ use crate::model::credential::Credential;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::RemoteNumber;
 use crate::model::policy::FetchLimits;
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::CommitId;
 use crate::pipeline::step::credentials;
 

@@ -18,7 +18,6 @@ use super::replace::{self, Origin};
 use super::step::Steps;
 use super::{Stages, activate, boot, build, check, confirm, guard, health, observe, probe};
 use crate::config::Config;
-use crate::fetcher::wire::RemoteAddress;
 use crate::host::closure::{self, ClosureError};
 use crate::host::environment::Programs;
 use crate::host::systemd::{ShutdownLock, SystemState, Systemd};
@@ -30,6 +29,7 @@ use crate::model::flake::Flake;
 use crate::model::health::{Baseline, Reachability};
 use crate::model::offer::{Offer, RemoteNumber};
 use crate::model::policy::{BootLoader, Deadlines, Guards, Health, OnFailedRollback, OnUnhealthy};
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{Branch, Candidate, CommitId, Confirmed};
 use crate::model::rollback::Verdict;
 use crate::model::stage::{

@@ -16,7 +16,6 @@ use futures_util::stream::FuturesUnordered;
 use super::git::{self, Besides, Patience, Place, Polled, Remote, Tip};
 use super::judge::{Judge, Seen, older};
 use crate::config::Config;
-use crate::fetcher::wire::RemoteAddress;
 use crate::host::environment::Programs;
 use crate::host::systemd::Systemd;
 use crate::model::credential::Credential;
@@ -24,6 +23,7 @@ use crate::model::description::{Description, Signer};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::offer::{Ancestry, Offer, RemoteNumber};
 use crate::model::policy::ForcePush;
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{Branch, CommitId, Confirmed, TagName};
 use crate::model::testing::Testing;
 

@@ -12,8 +12,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::fetcher::asking;
-use crate::fetcher::wire::RemoteAddress;
 use crate::model::health::Reachability;
+use crate::model::remote::RemoteAddress;
 
 /// A remote that is to be asked.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::fetcher::wire::Access;
+    use crate::model::remote::Access;
     use crate::model::revision::Branch;
 
     fn address(port: u16) -> RemoteAddress {

@@ -9,8 +9,8 @@ use super::values::{choice, refusal};
 use crate::config::mistakes::Collector;
 use crate::config::section::{Found, Section, quoted};
 use crate::config::url;
-use crate::fetcher::wire::{Access, TokenAs};
 use crate::model::credential::{Credential, Use};
+use crate::model::remote::{Access, TokenAs};
 
 /// How many keys one server may have, and how long each may be: together they
 /// have to fit into one message to the fetcher.

@@ -12,7 +12,7 @@ use super::values::{self, DAY, HOUR, MINUTE, SECOND, name, refusal, span};
 use crate::config::mistakes::{Collector, Refusal};
 use crate::config::section::{Section, quoted};
 use crate::config::{Remote, url};
-use crate::fetcher::wire::RemoteAddress;
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::Branch;
 
 /// More often than once a second is an attack; less than once a day is asleep.

@@ -4,7 +4,7 @@ use crate::fetcher::tests::servers::{GitDaemon, HttpServer, free_port};
 use crate::fetcher::tests::upstream::{
     World, ask, commit, fetch, fetched, git, head_with, poll_with, remote,
 };
-use crate::fetcher::wire::RemoteAddress;
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{Branch, CommitId};
 
 const TESTING: &str = "testing-web1";

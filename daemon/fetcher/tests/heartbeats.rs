@@ -6,7 +6,8 @@ use crate::fetcher::tests::servers::{GitDaemon, HttpServer, free_port};
 use crate::fetcher::tests::upstream::{
     World, ask, commit, failed, fetch, fetched, git, poll_with, remote,
 };
-use crate::fetcher::wire::{Answer, Problem, RemoteAddress, Request};
+use crate::fetcher::wire::{Answer, Problem, Request};
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{CommitId, TagId, TagName};
 
 const TAG: &str = "heartbeat-main";

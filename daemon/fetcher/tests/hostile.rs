@@ -16,7 +16,8 @@ use crate::fetcher::tests::protocol::{
 };
 use crate::fetcher::tests::servers::{free_port, listen};
 use crate::fetcher::tests::upstream::{World, ask, failed, head, poll, remote};
-use crate::fetcher::wire::{Answer, Problem, RemoteAddress};
+use crate::fetcher::wire::{Answer, Problem};
+use crate::model::remote::RemoteAddress;
 
 /// Limits on bytes that a test can reach.
 pub(super) const SMALL: Limits = Limits {

@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use crate::fetcher::remote::Fetcher;
 use crate::fetcher::tests::servers::{backend, listen, read_request};
 use crate::fetcher::tests::upstream::{World, ask, failed, fetch, fetched, head, poll, remote};
-use crate::fetcher::wire::{Problem, RemoteAddress, TokenAs};
+use crate::fetcher::wire::Problem;
+use crate::model::remote::{RemoteAddress, TokenAs};
 
 const TOKEN: &str = "s3cret-t0ken";
 

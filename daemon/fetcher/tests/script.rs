@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::fetcher::tests::protocol::Script;
 use crate::fetcher::tests::servers::listen;
 use crate::fetcher::tests::upstream::{World, git_command, remote};
-use crate::fetcher::wire::RemoteAddress;
+use crate::model::remote::RemoteAddress;
 
 impl Script {
     /// Starts it, for as long as the test runs.

@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::fetcher::tests::hostile::{HURRIED, SMALL};
 use crate::fetcher::tests::servers::{free_port, listen};
 use crate::fetcher::tests::upstream::{World, ask, failed, poll, remote};
-use crate::fetcher::wire::{Problem, RemoteAddress};
+use crate::fetcher::wire::Problem;
+use crate::model::remote::RemoteAddress;
 
 fn ssh(port: u16) -> RemoteAddress {
     remote(&format!("ssh://git@127.0.0.1:{port}/upstream"))

@@ -10,7 +10,8 @@ use crate::fetcher::credentials::Credentials;
 use crate::fetcher::mirror::Mirror;
 use crate::fetcher::process::serve;
 use crate::fetcher::remote::Fetcher;
-use crate::fetcher::wire::{Access, Answer, Problem, RemoteAddress, Request};
+use crate::fetcher::wire::{Answer, Problem, Request};
+use crate::model::remote::{Access, RemoteAddress};
 use crate::model::revision::{Branch, CommitId};
 
 /// As many bytes of pack as the configuration's default allows.

@@ -12,9 +12,9 @@
 use std::path::PathBuf;
 
 use crate::config::Remote;
-use crate::fetcher::wire::TokenAs;
 use crate::model::credential::{Credential, Use};
 use crate::model::flake::Flake;
+use crate::model::remote::TokenAs;
 use crate::model::stage::UnitStep;
 
 /// As what the unit finds Nix's settings.

@@ -12,9 +12,9 @@ use std::path::Path;
 use tracing::warn;
 
 use crate::config::lenient::Gist;
-use crate::fetcher::wire::RemoteAddress;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::policy::{Guard, Guards};
+use crate::model::remote::RemoteAddress;
 use crate::model::system::Toplevel;
 use crate::pipeline::installed::{
     DAEMON_UNIT, Installed, SSH_UNITS, configuration, installed, is_wanted, ssh_server_units,

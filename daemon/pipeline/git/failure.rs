@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::conversation::Broken;
 use super::look::{Asked, LookError, ROUNDS};
 use super::place::Place;
-use crate::fetcher::wire::{Problem, RemoteAddress};
+use crate::fetcher::wire::Problem;
 use crate::host::journal::Said;
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::remote::RemoteAddress;
 
 impl LookError {
     /// Whose words in the journal explain it.
@@ -304,8 +305,8 @@ fn chain(error: &Broken) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetcher::wire::Access;
     use crate::model::failure::FailureClass;
+    use crate::model::remote::Access;
     use crate::model::revision::Branch;
 
     fn address() -> RemoteAddress {

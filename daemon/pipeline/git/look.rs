@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::conversation::{Broken, Conversation};
-use crate::fetcher::wire::{Answer, Problem, RemoteAddress, Request};
+use crate::fetcher::wire::{Answer, Problem, Request};
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{Branch, CommitId, TagId, TagName};
 
 /// How often a branch may move between poll and fetch within one look.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::look::{Besides, Look, LookError};
 use super::{Remote, State};
-use crate::fetcher::wire::{Problem, RemoteAddress};
+use crate::fetcher::wire::Problem;
 use crate::host::clock;
 use crate::model::failure::Failure;
+use crate::model::remote::RemoteAddress;
 use crate::model::revision::{Branch, CommitId, TagId};
 
 /// How long a commit that could not be fetched is not asked for again: each try

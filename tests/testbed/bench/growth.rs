@@ -11,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use deploy_flake::fetcher::wire::{Access, Answer, RemoteAddress, Request};
+use deploy_flake::fetcher::wire::{Answer, Request};
+use deploy_flake::model::remote::{Access, RemoteAddress};
 use deploy_flake::model::revision::{Branch, CommitId};
 
 use crate::fetches::size;

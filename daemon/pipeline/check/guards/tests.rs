@@ -79,7 +79,7 @@ fn remote() -> RemoteAddress {
         name: "origin".to_owned(),
         url: "https://example.org/hosts.git".to_owned(),
         branch: Branch::try_from("main".to_owned()).expect("a branch"),
-        access: crate::fetcher::wire::Access::default(),
+        access: crate::model::remote::Access::default(),
     }
 }
 

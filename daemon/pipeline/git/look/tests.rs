@@ -48,7 +48,7 @@ async fn play(already: Option<&CommitId>, script: &[Answer]) -> Played {
         name: "origin".to_owned(),
         url: "https://example.org/r.git".to_owned(),
         branch: Branch::try_from("main".to_owned()).expect("a branch name"),
-        access: crate::fetcher::wire::Access::default(),
+        access: crate::model::remote::Access::default(),
     };
     let look = Look {
         address: &address,

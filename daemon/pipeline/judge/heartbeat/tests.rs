@@ -49,7 +49,7 @@ fn address() -> RemoteAddress {
         name: "origin".to_owned(),
         url: "https://robot:tok3n@example.org/r.git".to_owned(),
         branch: Branch::try_from("main".to_owned()).expect("a branch name"),
-        access: crate::fetcher::wire::Access::default(),
+        access: crate::model::remote::Access::default(),
     }
 }
 
