@@ -16,7 +16,7 @@ fn screens() -> Vec<(&'static str, String)> {
         ("`history`", table::tests::screen()),
         ("`show ID`", page::tests::screen()),
         ("`diff`", diff::tests::screen()),
-        ("`doctor`", doctor::tests::screen()),
+        ("`doctor`", doctor::screen()),
     ]
 }
 
