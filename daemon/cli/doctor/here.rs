@@ -20,6 +20,9 @@ use crate::model::text::{LINE_LIMIT, one_line};
 /// The version of the JSON.
 const SCHEMA: u32 = 1;
 
+/// How wide a state and the name of a thing are.
+const LABEL: usize = 24;
+
 /// What was found of one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Check {
@@ -116,9 +119,13 @@ fn page(checks: &[Check]) -> String {
             State::Fail => "FAIL",
         };
         let label = format!("{word:<5}{}", check.check);
-        sheet.fact_wide(&label, &one_line(&check.message, 2 * LINE_LIMIT));
+        sheet.fact_at(LABEL, &label, &one_line(&check.message, 2 * LINE_LIMIT));
         if let Some(remedy) = &check.remedy {
-            sheet.fact_wide("", &format!("to do: {}", one_line(remedy, 2 * LINE_LIMIT)));
+            sheet.fact_at(
+                LABEL,
+                "",
+                &format!("to do: {}", one_line(remedy, 2 * LINE_LIMIT)),
+            );
         }
     }
     sheet.blank();

@@ -7,9 +7,6 @@ use crate::cli::text::wrap;
 /// How wide the names of facts are, with what stands before and after them.
 pub(in super::super) const LABEL: usize = 13;
 
-/// The same for longer names.
-const WIDE_LABEL: usize = 24;
-
 /// A sheet of lines.
 #[derive(Default)]
 pub(in super::super) struct Sheet {
@@ -39,16 +36,14 @@ impl Sheet {
 
     /// A fact with its name; continued lines stand below the fact.
     pub(in super::super) fn fact(&mut self, label: &str, text: &str) {
-        let wrapped = wrap(text, &" ".repeat(LABEL));
-        let rest = wrapped.trim_start();
-        self.line(format!("  {label:<width$}{rest}", width = LABEL - 2));
+        self.fact_at(LABEL, label, text);
     }
 
-    /// A fact with a longer name.
-    pub(in super::super) fn fact_wide(&mut self, label: &str, text: &str) {
-        let wrapped = wrap(text, &" ".repeat(WIDE_LABEL));
+    /// The same where names are as wide as that.
+    pub(in super::super) fn fact_at(&mut self, width: usize, label: &str, text: &str) {
+        let wrapped = wrap(text, &" ".repeat(width));
         let rest = wrapped.trim_start();
-        self.line(format!("  {label:<width$}{rest}", width = WIDE_LABEL - 2));
+        self.line(format!("  {label:<width$}{rest}", width = width - 2));
     }
 
     /// The whole.
