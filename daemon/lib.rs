@@ -65,20 +65,29 @@
 //! | [`daemon`] | all above | a host that follows |
 //! | [`cli`] | arguments | what people read, exit codes |
 //!
-//! Arrows go down only; `docs/architecture.md` says who may use whom.
+//! Arrows go down only; `docs/architecture.md` says who may use whom. What only
+//! a host needs is there on Linux only; the command line for other hosts is
+//! built for macOS, too.
 
 pub mod model;
 pub mod config;
 pub mod host;
 pub mod reconcile;
+#[cfg(target_os = "linux")]
 pub mod trust;
+#[cfg(target_os = "linux")]
 pub mod fetcher;
+#[cfg(target_os = "linux")]
 pub mod probe;
+#[cfg(target_os = "linux")]
 pub mod pipeline;
+#[cfg(target_os = "linux")]
 pub mod guardian;
 pub mod store;
 pub mod ipc;
 pub mod report;
+#[cfg(target_os = "linux")]
 pub mod executor;
+#[cfg(target_os = "linux")]
 pub mod daemon;
 pub mod cli;

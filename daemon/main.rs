@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use deploy_flake::cli;
 use deploy_flake::cli::arguments::Arguments;
-use deploy_flake::report::journal::{self, Environment};
+#[cfg(target_os = "linux")]
+use deploy_flake::report::journal::{self, Environment, Reporting};
 
 fn main() -> ExitCode {
     let arguments = Arguments::of(std::env::args_os().collect());
-    let is_service = arguments.command.is_service();
-    let _reporting = is_service.then(|| journal::install(&environment()));
+    #[cfg(target_os = "linux")]
+    let _reporting = reporting(&arguments);
     match cli::run(arguments) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -23,6 +24,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Services report to the journal. There are none where there is no Linux.
+#[cfg(target_os = "linux")]
+fn reporting(arguments: &Arguments) -> Option<Reporting> {
+    let is_service = arguments.command.is_service();
+    is_service.then(|| journal::install(&environment()))
+}
+
+#[cfg(target_os = "linux")]
 #[expect(
     clippy::disallowed_methods,
     reason = "main reads the environment for everybody"

@@ -4,13 +4,14 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use super::{
-    allow, check_config, confirm, daemon, diff, doctor, fetcher, generate, guardian, history, logs,
-    pause, plan, probe, reject, resume, retry, rollback, show, status, trigger,
+    allow, check_config, confirm, diff, doctor, generate, history, logs, pause, plan, reject,
+    resume, retry, rollback, show, status, trigger,
 };
+#[cfg(target_os = "linux")]
+use super::{daemon, fetcher, guardian, probe};
 
 /// Keeps a NixOS host equal to what its git remote asks for.
 ///
@@ -25,10 +26,11 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// The subcommands.
+/// The subcommands. What only a host does is there on Linux only.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Runs the daemon; for the unit deploy-flake.service.
+    #[cfg(target_os = "linux")]
     Daemon(daemon::Arguments),
     /// Checks a configuration file and tells every mistake in it.
     ///
@@ -126,6 +128,7 @@ pub enum Command {
     /// The key then may have the daemon look, wait for what comes of it, and see
     /// the state, and nothing else: `deploy-flake trigger` with --wait,
     /// --timeout, --expect and --output, and `deploy-flake status` with --output.
+    #[cfg(target_os = "linux")]
     Remote,
     /// Writes completions for shells, or manual pages; for packages.
     #[command(hide = true)]
@@ -168,13 +171,16 @@ pub enum Command {
     /// host.
     Plan(plan::Arguments),
     /// Fetches for the daemon, which starts it; not for use by hand.
+    #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Fetcher(fetcher::Arguments),
     /// Brings the previous system back; the daemon arms it, not for use by hand.
+    #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Guardian(guardian::Arguments),
     /// Looks at the network from this program's closure and prints what it saw
     /// as one line of JSON; the daemon runs it.
+    #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Probe(probe::Arguments),
 }
@@ -187,13 +193,14 @@ impl Arguments {
 
     /// A guardian leaves out options that it does not know: a newer daemon may
     /// start an older one, and on the way back it is too late to refuse.
+    #[cfg(target_os = "linux")]
     pub(super) fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
         let refused = match Self::try_parse_from(&words) {
             Ok(arguments) => return Ok(arguments),
             Err(error) => error,
         };
         let is_guardian = words.get(1).is_some_and(|word| word == "guardian");
-        if !is_guardian || refused.kind() != ErrorKind::UnknownArgument {
+        if !is_guardian || refused.kind() != clap::error::ErrorKind::UnknownArgument {
             return Err(refused);
         }
         let (known, unknown) = guardian::sorted(words);
@@ -203,11 +210,17 @@ impl Arguments {
         }
         Ok(arguments)
     }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(words)
+    }
 }
 
 impl Command {
     /// Whether it is a service, which reports to the journal, and no tool. The
     /// guardian is one that must not wait for the journal: it has its own words.
+    #[cfg(target_os = "linux")]
     pub fn is_service(&self) -> bool {
         match self {
             Self::Daemon(_) | Self::Fetcher(_) => true,

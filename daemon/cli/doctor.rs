@@ -4,6 +4,7 @@
 //! each thing whether it is well, and what to do. Must not: change anything, or
 //! need the daemon.
 
+#[cfg(target_os = "linux")]
 mod here;
 
 use clap::Args;
@@ -27,6 +28,7 @@ pub struct Arguments {
 const FAILED: i32 = 1;
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    #[cfg(target_os = "linux")]
     if !arguments.selection.is_given() {
         return here::run(arguments.output);
     }

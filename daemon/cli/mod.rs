@@ -9,9 +9,13 @@ pub mod failure;
 mod output;
 mod text;
 mod screen;
+#[cfg(target_os = "linux")]
 mod daemon;
+#[cfg(target_os = "linux")]
 mod fetcher;
+#[cfg(target_os = "linux")]
 mod guardian;
+#[cfg(target_os = "linux")]
 mod probe;
 mod check_config;
 mod patience;
@@ -26,6 +30,7 @@ mod confirm;
 mod reject;
 mod rollback;
 mod expect;
+#[cfg(target_os = "linux")]
 mod remote;
 mod generate;
 mod hosts;
@@ -49,6 +54,7 @@ use self::failure::Failure;
 /// Runs what the arguments ask for.
 pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
+        #[cfg(target_os = "linux")]
         Command::Daemon(arguments) => daemon::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Trigger(arguments) => trigger::run(&arguments),
@@ -60,6 +66,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Reject(arguments) => reject::run(&arguments),
         Command::Rollback(arguments) => rollback::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        #[cfg(target_os = "linux")]
         Command::Remote => remote::run(),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::History(arguments) => history::run(&arguments),
@@ -68,8 +75,11 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Logs(arguments) => logs::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        #[cfg(target_os = "linux")]
         Command::Fetcher(arguments) => fetcher::run(&arguments),
+        #[cfg(target_os = "linux")]
         Command::Guardian(arguments) => guardian::run(&arguments),
+        #[cfg(target_os = "linux")]
         Command::Probe(arguments) => probe::run(arguments),
     }
 }

@@ -57,6 +57,8 @@ impl Default for Times {
     }
 }
 
+/// For the guards, which hosts have.
+#[cfg(target_os = "linux")]
 impl Gist {
     /// Whether one of its remotes is that branch of that URL.
     pub(crate) fn follows(&self, url: &str, branch: &str) -> bool {

@@ -9,12 +9,15 @@ pub mod machine;
 pub mod random;
 pub mod environment;
 pub mod command;
+#[cfg(target_os = "linux")]
 pub mod child;
+#[cfg(target_os = "linux")]
 pub mod cgroup;
 pub mod lines;
 pub mod foreground;
 pub mod terminal;
 pub mod signals;
+#[cfg(target_os = "linux")]
 pub mod systemd;
 pub mod journal;
 pub mod unit_file;

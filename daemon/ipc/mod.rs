@@ -8,9 +8,12 @@
 pub mod rights;
 pub mod caller;
 pub mod request;
+#[cfg(target_os = "linux")]
 mod control;
+#[cfg(target_os = "linux")]
 pub mod server;
 pub mod client;
+#[cfg(target_os = "linux")]
 pub mod presence;
 
 /// The well-known name, which only root may own.

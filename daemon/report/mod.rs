@@ -7,8 +7,11 @@
 pub mod words;
 pub mod failures;
 pub mod milestones;
+#[cfg(target_os = "linux")]
 mod delivery;
+#[cfg(target_os = "linux")]
 pub mod journal;
 pub mod terminal;
+#[cfg(target_os = "linux")]
 pub mod notify;
 pub mod story;

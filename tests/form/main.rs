@@ -5,6 +5,7 @@
 //! nixpkgs understands them.
 
 mod dependencies;
+mod platforms;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -118,8 +118,13 @@ impl Selection {
         })
     }
 
-    /// Whether it is for other hosts.
+    /// Whether it is for other hosts. A machine on which no daemon runs has
+    /// nothing of its own to tell: there everything is.
     pub(super) fn is_given(&self) -> bool {
+        cfg!(not(target_os = "linux")) || self.is_named()
+    }
+
+    fn is_named(&self) -> bool {
         !self.hosts.is_empty() || self.reach.all || !self.reach.on.is_empty()
     }
 
@@ -130,6 +135,9 @@ impl Selection {
 
     /// Every host, once.
     async fn destinations(&self) -> Result<Vec<Destination>, Failure> {
+        if !self.is_named() {
+            return Err(nobody_here());
+        }
         let mut all = self.hosts.clone();
         let wanted = match (self.reach.all, &self.reach.on[..]) {
             (true, _) => Some(Wanted::All),
@@ -216,6 +224,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn stopped() -> Failure {
     Failure::new(Exit::Interrupted, anyhow!("interrupted"))
         .hint("The daemons go on; `deploy-flake status HOST...` tells how far they are.")
+}
+
+fn nobody_here() -> Failure {
+    let error = anyhow!(
+        "no host is named, and this machine is none: deploy-flake's daemon runs on NixOS only"
+    );
+    Failure::new(Exit::Usage, error).hint(
+        "Name the hosts as ssh takes them, or say --all or --on PATTERN for those of the local \
+         flake.",
+    )
 }
 
 fn nobody_to_ask() -> Failure {
@@ -307,5 +325,33 @@ fn over(news: &News) -> Option<&Fate> {
         | News::Unsaid { .. }
         | News::Lost { .. }
         | News::Other(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_no_host_is_named_none_is_asked() {
+        let reach = Reach {
+            all: false,
+            on: Vec::new(),
+            flake: ".".to_owned(),
+            parallel: NonZeroU16::MIN,
+            ssh_option: Vec::new(),
+        };
+        let of = |hosts: &[&str]| {
+            let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+            Selection::new(&hosts, &reach).map_err(|failure| failure.to_string())
+        };
+        let nobody = of(&[]).expect("it is understood");
+        let refused = nobody.destinations().await.expect_err("nobody is named");
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.to_string().contains("Name the hosts"), "{refused}");
+
+        let somebody = of(&["web1", "root@web1", "web1"]).expect("it is understood");
+        let hosts = somebody.destinations().await.expect("two are named");
+        assert_eq!(hosts.len(), 2);
     }
 }
