@@ -1,7 +1,7 @@
 //! What is compiled for macOS, too, names nothing that is there for Linux only:
 //! neither the crates nor our own modules behind a gate.
 //!
-//! It looks at text, and compiles nothing.
+//! It looks at text, and compiles nothing: `tests/macos` does, and takes longer.
 
 use std::path::{Path, PathBuf};
 
