@@ -7,9 +7,12 @@
     { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
-      systems = [
+      # On Darwin it is the command line for other hosts. nixpkgs gives platforms up; one that it has not is left out.
+      systems = lib.intersectLists lib.systems.flakeExposed [
         "x86_64-linux"
         "aarch64-linux"
+        "x86_64-darwin"
+        "aarch64-darwin"
       ];
       forEachSystem = of: lib.genAttrs systems (system: of nixpkgs.legacyPackages.${system});
       manifest = (lib.importTOML ./Cargo.toml).package;
@@ -34,7 +37,8 @@
             pkgs.installShellFiles
             pkgs.pkg-config
           ];
-          buildInputs = [
+          # What the fetcher needs, which is for hosts only.
+          buildInputs = lib.optionals pkgs.stdenv.hostPlatform.isLinux [
             pkgs.curl
             pkgs.openssl
             pkgs.zlib
@@ -55,7 +59,7 @@
             inherit (manifest) description;
             license = lib.licenses.mit;
             mainProgram = manifest.name;
-            platforms = lib.platforms.linux;
+            platforms = lib.platforms.linux ++ lib.platforms.darwin;
           };
         };
       });

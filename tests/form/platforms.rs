@@ -208,3 +208,22 @@ use zbus::nine;
         assert!(!names_crate(other, "zbus"), "{other}");
     }
 }
+
+#[test]
+fn the_flake_has_packages_for_darwin_without_what_only_the_fetcher_needs() {
+    let flake = file("flake.nix");
+    for system in ["x86_64-darwin", "aarch64-darwin"] {
+        assert!(flake.contains(&format!("\"{system}\"")), "{system}");
+    }
+    assert!(flake.contains("platforms = lib.platforms.linux ++ lib.platforms.darwin;"));
+    let (_, gated) = flake
+        .split_once("buildInputs = lib.optionals pkgs.stdenv.hostPlatform.isLinux [")
+        .expect("they are for Linux");
+    let (gated, rest) = gated.split_once(']').expect("the list ends");
+    for library in ["pkgs.curl", "pkgs.openssl", "pkgs.zlib"] {
+        assert!(
+            gated.contains(library) && !rest.contains(library),
+            "{library}"
+        );
+    }
+}
