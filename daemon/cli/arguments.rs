@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 
 use super::{
-    allow, check_config, confirm, diff, doctor, generate, history, logs, pause, plan, reject,
+    allow, check_config, confirm, diff, doctor, generate, history, logs, pause, plan, push, reject,
     resume, retry, rollback, show, status, trigger,
 };
 #[cfg(target_os = "linux")]
@@ -114,6 +114,24 @@ pub enum Command {
     /// system runs. 3 declined, refused or failed, 9 it did not work, and was
     /// rolled back.
     Rollback(rollback::Arguments),
+    /// Has hosts deploy the local flake as it is now (root only).
+    ///
+    /// A snapshot of it is copied to the hosts with all its inputs, over your own
+    /// ssh. Each host's daemon builds, checks, tests and confirms it as it does a
+    /// commit of its branch, makes it the boot entry, or leads back from it. Once
+    /// the daemons have it they need nobody: what is shown here is only watched.
+    /// The host stays on it until its branch is a new commit, or until `resume`.
+    ///
+    /// A host takes pushes with --test-only, and others only where its
+    /// configuration says so: [push] allow.
+    ///
+    /// Exit codes: 0 it runs, or ran already; with --no-wait: the daemons have it.
+    /// 1 an error, such as that it could not be copied, 2 arguments not understood,
+    /// 3 declined, refused or failed, 5 reboot required, 6 not over, or not copied,
+    /// in time, 7 the daemon is not running, 8 the way back failed and the host
+    /// needs a human, 9 rolled back, 11 the hosts ended in different ways, 130
+    /// interrupted, 255 ssh did not get to the host.
+    Push(Box<push::Arguments>),
     /// Shows what runs, what is wanted, and what is going on or why nothing is.
     ///
     /// For everybody, at once, also while the daemon is stopped or busy.
@@ -233,6 +251,7 @@ impl Command {
             | Self::Confirm(_)
             | Self::Reject(_)
             | Self::Rollback(_)
+            | Self::Push(_)
             | Self::Status(_)
             | Self::Remote
             | Self::Generate(_)
@@ -381,6 +400,40 @@ mod tests {
             ("logs web1 web2 --follow", true),
             ("logs --on web-* --output json", true),
             ("logs --flush", false),
+            ("push web1 nixos://root@web2:2222/web", true),
+            ("push web1 --flake ./fleet --test-only --no-wait", true),
+            ("push --all --flake ./fleet", true),
+            ("push --on web-* --parallel 4 --ssh-option A=b", true),
+            ("push web1 --preflight-check=skip --test=skip", true),
+            (
+                "push web1 --test skip --pre-activate-script bin/check",
+                true,
+            ),
+            ("push web1 --build-cmdline --option cores 1", true),
+            ("push web1 --copy-timeout 5s --copy-retries 0", true),
+            ("push web1 --copy-timeout 0s", false),
+            ("push web1 --copy-timeout 7h", false),
+            ("push web1 --copy-retries -1", false),
+            ("push web1 --instrumentation=json", true),
+            ("push web1 --instrumentation=tui", true),
+            ("push web1 --confirm", true),
+            ("push web1 --confirm=ask --timeout 30m", true),
+            ("push web1 --no-wait --confirm", false),
+            ("push web1 --no-wait --timeout 5m", false),
+            ("push web1 --preflight-check=maybe", false),
+            (
+                "push --source /nix/store/x --configuration web1 --wait",
+                true,
+            ),
+            ("push --source /nix/store/x --wait --again", true),
+            ("push --source /nix/store/x --again", false),
+            ("push --source /nix/store/x web1", false),
+            ("push --source /nix/store/x --all", false),
+            ("push --source /nix/store/x --flake .", false),
+            ("push --source /nix/store/x --confirm", false),
+            ("push web1 --configuration x", false),
+            ("push web1 --dirty", false),
+            ("push web1 --expect 0123456", false),
             ("doctor --output json", true),
             ("doctor host1 host2 --parallel 4", true),
             ("plan", true),

@@ -11,19 +11,19 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 
-use super::events::{Event, over};
+use super::events::{Event, over, push_over};
 use super::exit::Exit;
 use super::expect::{Expected, Judged};
 use super::failure::Failure;
 use super::follow::{Follower, News};
-use super::hosts::{self, Confirm, Errand, Repeats, Selection};
+use super::hosts::{self, Confirm, Errand, Repeats, Selection, Stays};
 use super::output::{Output, print};
 use super::patience::{Absence, Patience};
 use crate::config::duration;
 use crate::ipc::client::{self, Call, CallError, Look};
 use crate::model::deployment::DeploymentId;
 use crate::model::policy::Guard;
-use crate::store::snapshot::{OutcomeName, ReadError, Snapshot};
+use crate::store::snapshot::{OutcomeName, PhaseName, Pushed, ReadError, Snapshot};
 use crate::store::{lock, snapshot};
 
 /// How often the snapshot is read: often enough for every phase that takes
@@ -94,6 +94,17 @@ pub(super) struct Asked {
     pub(super) timeout: Option<Duration>,
     /// For whom it is told.
     pub(super) output: Output,
+    /// Whether it was said before.
+    pub(super) heard: Heard,
+}
+
+/// Whether a daemon has heard before what it is asked, which is said once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Not that anybody knows.
+    Never,
+    /// Before the connection was lost.
+    Before,
 }
 
 /// What is waited for.
@@ -117,6 +128,7 @@ pub(super) fn run(arguments: &How, call: &Call) -> Result<Exit, Failure> {
             waiting,
             timeout: arguments.timeout,
             output: arguments.output,
+            heard: Heard::Never,
         };
         run_here(&asked, call)?
     };
@@ -154,7 +166,9 @@ fn errand(arguments: &How, call: &Call, waiting: &Waiting) -> Errand {
     let repeats = match call {
         Call::Trigger => Repeats::Freely,
         // Each is one activation.
-        Call::Retry { .. } | Call::Allow { .. } | Call::Rollback { .. } => Repeats::Never,
+        Call::Retry { .. } | Call::Allow { .. } | Call::Rollback { .. } | Call::Push { .. } => {
+            Repeats::Never
+        }
     };
     Errand {
         first: far_words(call, waiting, arguments.timeout),
@@ -164,6 +178,11 @@ fn errand(arguments: &How, call: &Call, waiting: &Waiting) -> Errand {
         expected,
         timeout: arguments.timeout,
         confirm: arguments.confirm,
+        stays: match call {
+            Call::Rollback { .. } | Call::Push { .. } => Stays::There,
+            Call::Trigger | Call::Retry { .. } | Call::Allow { .. } => Stays::WithBranch,
+        },
+        cargo: None,
     }
 }
 
@@ -203,6 +222,7 @@ fn verb(call: &Call) -> &'static str {
         Call::Retry { .. } => "retry",
         Call::Allow { .. } => "allow",
         Call::Rollback { .. } => "rollback",
+        Call::Push { .. } => "push",
     }
 }
 
@@ -218,7 +238,7 @@ async fn here(asked: &Asked, call: &Call) -> Result<Exit, Failure> {
         Waiting::Over => None,
         Waiting::Commit(expected) => Some(expected),
     };
-    let waited = wait(tell, call, expected);
+    let waited = wait(tell, Asking::new(call.clone(), asked.heard), expected);
     match asked.timeout {
         None => waited.await,
         // Nothing is lost when the wait is dropped: it only reads.
@@ -239,17 +259,18 @@ fn told(call: &Call, look: Look) -> Event<'_> {
         Call::Retry { allowed } => Event::Retried { look, allowed },
         Call::Allow { commit } => Event::Allowed { look, commit },
         Call::Rollback { .. } => Event::GoesBack { look },
+        Call::Push { .. } => Event::Pushed { look },
     }
 }
 
 /// Calls, then reads snapshots until the look is over.
 async fn wait(
     tell: impl Fn(Event<'_>) -> Result<(), Failure>,
-    call: &Call,
+    asking: Asking,
     expected: Option<&Expected>,
 ) -> Result<Exit, Failure> {
+    let call = &asking.call;
     let refused = |error| not_called(error, call);
-    let asking = Asking::new(call.clone());
     let (instance, look) = asking.ask().await.map_err(refused)?;
     tell(told(call, look))?;
     let mut follower = Follower::new(instance, look.number).answering(call);
@@ -276,7 +297,7 @@ async fn wait(
             News::Phase(phase) => tell(Event::Phase { phase: &phase })?,
             News::Over(exit) => match judged(expected, exit, &snapshot)? {
                 Some(exit) => {
-                    tell(over(exit, &snapshot))?;
+                    tell(asking.over(exit, &snapshot))?;
                     return Ok(asking.detailed(exit, &snapshot));
                 }
                 None if patience.is_over() => {
@@ -347,14 +368,35 @@ struct Asking {
     ended: Option<DeploymentId>,
     /// The deployments that were known before it was asked.
     known: Vec<DeploymentId>,
+    heard: Heard,
 }
 
 impl Asking {
-    fn new(call: Call) -> Self {
+    fn new(call: Call, heard: Heard) -> Self {
         let before = present();
         let known = before.as_ref().map_or_else(Vec::new, deployments);
         let ended = before.and_then(|it| Some(it.last?.deployment));
-        Self { call, ended, known }
+        Self {
+            call,
+            ended,
+            known,
+            heard,
+        }
+    }
+
+    /// The last word.
+    fn over<'a>(&self, exit: Exit, snapshot: &'a Snapshot) -> Event<'a> {
+        match &self.call {
+            // Of a host that needs a human its state says more.
+            Call::Push { push } if ![Exit::Success, Exit::NeedsHuman].contains(&exit) => {
+                push_over(exit, snapshot, &Pushed::from(&**push))
+            }
+            Call::Trigger
+            | Call::Retry { .. }
+            | Call::Allow { .. }
+            | Call::Rollback { .. }
+            | Call::Push { .. } => over(exit, snapshot),
+        }
     }
 
     /// The code, with one of its own where nothing was deployed meanwhile.
@@ -392,12 +434,26 @@ impl Asking {
             let is_new = |id: &DeploymentId| !self.known.contains(id);
             deployments(snapshot).iter().any(is_new)
         });
-        if began {
+        let goes_on = snapshot.is_some_and(|snapshot| is_going_on(&self.call, snapshot));
+        if began || goes_on || self.heard == Heard::Before {
             Call::Trigger
         } else {
             self.call.clone()
         }
     }
+}
+
+/// Whether it is a push that the host is busy with: whoever was cut off, or killed,
+/// says it once more, and only wants to see it end.
+fn is_going_on(call: &Call, snapshot: &Snapshot) -> bool {
+    let Call::Push { push } = call else {
+        return false;
+    };
+    let desired = snapshot.desired.as_ref();
+    let going_on = desired.and_then(|it| it.pushed.as_ref());
+    snapshot.phase.deployment.is_some()
+        && snapshot.phase.name != PhaseName::Resting
+        && going_on == Some(&Pushed::from(&**push))
 }
 
 /// The deployment that is going on, and the last that ended.
@@ -460,12 +516,14 @@ fn hint_denied(call: &Call) -> &'static str {
         Call::Retry { .. } | Call::Allow { .. } | Call::Rollback { .. } => {
             "Call it as root: it sets aside what keeps this host safe."
         }
+        Call::Push { .. } => "Push as root, such as to nixos://root@HOST/CONFIGURATION.",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::push::Push;
     use crate::store::snapshot::example::full;
 
     #[test]
@@ -478,6 +536,7 @@ mod tests {
             call: retry.clone(),
             ended: None,
             known: deployments(&known),
+            heard: Heard::Never,
         };
         assert_eq!(asking.call_now(Some(&known)), retry);
         assert_eq!(asking.call_now(None), retry);
@@ -495,12 +554,45 @@ mod tests {
     }
 
     #[test]
+    fn a_push_is_said_once_and_not_at_all_to_a_host_that_is_busy_with_it() {
+        let push = |options: &[String]| {
+            let source = "/nix/store/vwls3xha72mwhnx49kvhgi0wgmx2hdd7-source".to_owned();
+            Box::new(Push::parse(source, "web1".to_owned(), options).expect("it is one"))
+        };
+        let call = Call::Push { push: push(&[]) };
+        let asking = |call: &Call, heard, known: &Snapshot| Asking {
+            call: call.clone(),
+            ended: None,
+            known: deployments(known),
+            heard,
+        };
+        let mut snapshot = full();
+        snapshot.desired = snapshot.desired.map(|it| snapshot::Desired {
+            pushed: Some(Pushed::from(&*push(&[]))),
+            ..it
+        });
+        let now = |call: &Call, heard, snapshot: &Snapshot| {
+            asking(call, heard, snapshot).call_now(Some(snapshot))
+        };
+        assert_eq!(now(&call, Heard::Never, &snapshot), call, "it has ended");
+        assert_eq!(now(&call, Heard::Before, &snapshot), Call::Trigger);
+        snapshot.phase.name = PhaseName::Building;
+        snapshot.phase.deployment = Some(DeploymentId("1111111111111111".to_owned()));
+        assert_eq!(now(&call, Heard::Never, &snapshot), Call::Trigger);
+        let other = Call::Push {
+            push: push(&["test-only".to_owned()]),
+        };
+        assert_eq!(now(&other, Heard::Never, &snapshot), other);
+    }
+
+    #[test]
     fn a_commit_was_there_already_unless_it_was_deployed_meanwhile() {
         let mut snapshot = full();
         let mut asking = Asking {
             call: Call::Trigger,
             ended: None,
             known: Vec::new(),
+            heard: Heard::Never,
         };
         snapshot.last = snapshot.last.map(|last| snapshot::Last {
             outcome: OutcomeName::Deployed,

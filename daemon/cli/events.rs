@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::Exit;
+use super::follow::last_if;
 use super::output::Output;
 use super::text::{absolute, wrap};
 use crate::model::deployment::DeploymentId;
@@ -16,7 +17,7 @@ use crate::model::policy::Guard;
 use crate::model::revision::CommitId;
 use crate::model::text::{LINE_LIMIT, lines, one_line};
 use crate::report::words;
-use crate::store::snapshot::{Last, Phase, Snapshot};
+use crate::store::snapshot::{Last, Phase, Pushed, Snapshot};
 
 /// The version of the lines.
 const SCHEMA: u32 = 1;
@@ -52,6 +53,11 @@ pub(super) enum Event<'a> {
     },
     /// The daemon goes back to an earlier system.
     GoesBack {
+        /// The number of the look that follows.
+        look: u64,
+    },
+    /// The daemon has a snapshot, and deploys it.
+    Pushed {
         /// The number of the look that follows.
         look: u64,
     },
@@ -103,6 +109,10 @@ pub(super) enum Event<'a> {
         exit: u8,
         /// The whole state.
         snapshot: &'a Snapshot,
+        /// The push that failed, which the state of the host is not about: it goes
+        /// on with what it was before.
+        #[serde(skip)]
+        push: Option<&'a Last>,
     },
 }
 
@@ -134,6 +144,9 @@ impl Event<'_> {
                 ),
                 "",
             ),
+            Self::Pushed { look } => {
+                format!("the daemon has the snapshot, and goes on by itself (look {look})")
+            }
             Self::Paused { until, .. } => paused(*until),
             Self::Resumed { look } => {
                 format!("deployments go on: the daemon looks at its remote (look {look})")
@@ -162,6 +175,9 @@ impl Event<'_> {
             Self::Phase { phase } => {
                 format!("{}  {}", absolute(phase.since), words::phase(phase.name))
             }
+            Self::End {
+                push: Some(last), ..
+            } => end_of_push(last),
             Self::End { snapshot, .. } => end(snapshot),
         }
     }
@@ -214,8 +230,38 @@ struct Versioned<'a> {
 
 /// The end of an exit code.
 pub(super) fn over(exit: Exit, snapshot: &Snapshot) -> Event<'_> {
-    let exit = exit.code();
-    Event::End { exit, snapshot }
+    Event::End {
+        exit: exit.code(),
+        snapshot,
+        push: None,
+    }
+}
+
+/// The same for whoever waits for what was pushed.
+pub(super) fn push_over<'a>(exit: Exit, snapshot: &'a Snapshot, pushed: &Pushed) -> Event<'a> {
+    Event::End {
+        exit: exit.code(),
+        snapshot,
+        push: last_if(snapshot, pushed),
+    }
+}
+
+/// The final word on a push that failed.
+fn end_of_push(last: &Last) -> String {
+    let outcome = words::outcome(last.outcome);
+    let Some(failure) = &last.failure else {
+        return outcome.to_owned();
+    };
+    let why = one_line(&failure.message, LINE_LIMIT);
+    let mut text = wrap(&format!("{outcome}: {why}"), "");
+    if !failure.detail.is_empty() {
+        text.push('\n');
+        text.push_str(&indented(&failure.detail));
+    }
+    let hint = one_line(&failure.hint, LINE_LIMIT);
+    text.push('\n');
+    text.push_str(&wrap(&format!("to do: {hint}"), ""));
+    text
 }
 
 /// The final word: the condition, the end of the output of what failed, and
@@ -250,14 +296,19 @@ pub(super) fn detail(last: &Last, snapshot: &Snapshot) -> Option<String> {
     if last.commit != wanted.commit || failure.detail.is_empty() {
         return None;
     }
-    let shown = lines(&failure.detail, DETAIL_LIMIT);
+    Some(indented(&failure.detail))
+}
+
+fn indented(detail: &str) -> String {
+    let shown = lines(detail, DETAIL_LIMIT);
     let indented: Vec<String> = shown.lines().map(|line| format!("  | {line}")).collect();
-    Some(indented.join("\n"))
+    indented.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::snapshot::OutcomeName;
     use crate::store::snapshot::example::full;
 
     #[test]
@@ -319,5 +370,33 @@ mod tests {
                | error: undefined variable 'x'\n\
              to do: Correct the flake.\\u{1b}[2J"
         );
+    }
+
+    #[test]
+    fn the_final_word_on_a_push_that_failed_is_about_the_push() {
+        let mut snapshot = full();
+        let pushed = crate::store::snapshot::example::pushed();
+        snapshot.last = snapshot.last.map(|last| Last {
+            pushed: Some(pushed.clone()),
+            outcome: OutcomeName::RolledBack,
+            ..last
+        });
+        let text = push_over(Exit::RolledBack, &snapshot, &pushed)
+            .render(Output::Text)
+            .expect("it is text");
+        let start = "was rolled back, the previous system runs again: ";
+        assert!(text.starts_with(start), "{text}");
+        assert!(
+            text.contains("\n  | error: undefined") && text.contains("\nto do: "),
+            "{text}"
+        );
+        let other = Pushed {
+            dirty: !pushed.dirty,
+            ..pushed
+        };
+        let text = push_over(Exit::Refused, &snapshot, &other)
+            .render(Output::Text)
+            .expect("it is text");
+        assert!(text.starts_with("converged: "), "{text}");
     }
 }

@@ -6,7 +6,9 @@
 use super::exit::Exit;
 use crate::ipc::client::Call;
 use crate::model::deployment::DeploymentId;
-use crate::store::snapshot::{ConditionState, OutcomeName, Phase, PhaseName, Snapshot};
+use crate::store::snapshot::{
+    ConditionState, Last, OutcomeName, Phase, PhaseName, Pushed, Snapshot,
+};
 
 /// What a snapshot means for whoever waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +34,14 @@ pub(super) struct Follower {
 }
 
 /// What whoever waits asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum WaitsFor {
     /// What the branch asks for.
     Branch,
     /// An earlier system.
     Earlier,
+    /// What was pushed.
+    Pushed(Box<Pushed>),
 }
 
 impl Follower {
@@ -55,6 +59,7 @@ impl Follower {
     pub(super) fn answering(self, call: &Call) -> Self {
         let waits_for = match call {
             Call::Rollback { .. } => WaitsFor::Earlier,
+            Call::Push { push } => WaitsFor::Pushed(Box::new(Pushed::from(&**push))),
             Call::Trigger | Call::Retry { .. } | Call::Allow { .. } => WaitsFor::Branch,
         };
         Self { waits_for, ..self }
@@ -83,10 +88,13 @@ impl Follower {
         // A look that is owed after a deployment may find a newer commit.
         let looks = snapshot.looks;
         let looked = looks.finished >= self.look && looks.started == looks.finished;
-        let exit = match self.waits_for {
-            WaitsFor::Branch => outcome(snapshot),
-            WaitsFor::Earlier => outcome(snapshot).map(|_| of_rollback(snapshot)),
-        };
+        let last = snapshot.last.as_ref();
+        let of_last = |last: Option<&Last>| last.map_or(Exit::Refused, |last| of(last.outcome));
+        let exit = outcome(snapshot).map(|of_branch| match &self.waits_for {
+            WaitsFor::Branch => of_branch,
+            WaitsFor::Earlier => of_last(last.filter(|last| last.earlier.is_some())),
+            WaitsFor::Pushed(pushed) => of_last(last_if(snapshot, pushed)),
+        });
         match exit {
             Some(exit) if looked => News::Over(exit),
             Some(_) | None => News::Nothing,
@@ -114,29 +122,31 @@ fn outcome(snapshot: &Snapshot) -> Option<Exit> {
     }
 }
 
-/// What became of the way back to an earlier system, once the look is over.
-fn of_rollback(snapshot: &Snapshot) -> Exit {
+/// The deployment that ended last, if it is that push.
+pub(super) fn last_if<'a>(snapshot: &'a Snapshot, pushed: &Pushed) -> Option<&'a Last> {
     let last = snapshot.last.as_ref();
-    match last.filter(|last| last.earlier.is_some()) {
-        None => Exit::Refused,
-        Some(last) => match last.outcome {
-            OutcomeName::Deployed | OutcomeName::Unchanged => Exit::Success,
-            OutcomeName::RebootRequired => Exit::RebootRequired,
-            OutcomeName::RollbackFailed => Exit::NeedsHuman,
-            OutcomeName::RolledBack | OutcomeName::RolledBackByReboot => Exit::RolledBack,
-            OutcomeName::Refused
-            | OutcomeName::Failed
-            | OutcomeName::Inconclusive
-            | OutcomeName::Superseded
-            | OutcomeName::Overridden => Exit::Refused,
-        },
+    last.filter(|last| last.pushed.as_ref() == Some(pushed))
+}
+
+/// What became of a deployment that root asked for.
+fn of(outcome: OutcomeName) -> Exit {
+    match outcome {
+        OutcomeName::Deployed | OutcomeName::Unchanged => Exit::Success,
+        OutcomeName::RebootRequired => Exit::RebootRequired,
+        OutcomeName::RollbackFailed => Exit::NeedsHuman,
+        OutcomeName::RolledBack | OutcomeName::RolledBackByReboot => Exit::RolledBack,
+        OutcomeName::Refused
+        | OutcomeName::Failed
+        | OutcomeName::Inconclusive
+        | OutcomeName::Superseded
+        | OutcomeName::Overridden => Exit::Refused,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::snapshot::Last;
+    use crate::model::push::Push;
     use crate::store::snapshot::example::full;
 
     fn at(name: PhaseName, finished: u64, state: ConditionState) -> Snapshot {
@@ -245,6 +255,47 @@ mod tests {
             (None, OutcomeName::Deployed, Exit::Refused),
         ] {
             assert_eq!(see(earlier, outcome), News::Over(exit), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_push_ends_with_what_became_of_it_and_not_with_the_branch_or_another_push() {
+        let source = "/nix/store/vwls3xha72mwhnx49kvhgi0wgmx2hdd7-source".to_owned();
+        let push = |options: &[&str]| {
+            let options: Vec<String> = options.iter().map(|it| (*it).to_owned()).collect();
+            let push = Push::parse(source.clone(), "web1".to_owned(), &options);
+            Box::new(push.expect("it is one"))
+        };
+        let call = Call::Push { push: push(&[]) };
+        let follower = follower(5).answering(&call);
+        let ours = || Pushed::from(&*push(&[]));
+        for (pushed, outcome, exit) in [
+            (Some(ours()), OutcomeName::Deployed, Exit::Success),
+            (Some(ours()), OutcomeName::Unchanged, Exit::Success),
+            (Some(ours()), OutcomeName::RolledBack, Exit::RolledBack),
+            (Some(ours()), OutcomeName::Refused, Exit::Refused),
+            (
+                Some(ours()),
+                OutcomeName::RebootRequired,
+                Exit::RebootRequired,
+            ),
+            (
+                Some(Pushed::from(&*push(&["test-only"]))),
+                OutcomeName::Deployed,
+                Exit::Refused,
+            ),
+            (None, OutcomeName::Deployed, Exit::Refused),
+        ] {
+            for state in [ConditionState::Converged, ConditionState::Holding] {
+                let mut snapshot = at(PhaseName::Resting, 5, state);
+                snapshot.last = snapshot.last.take().map(|last| Last {
+                    pushed: pushed.clone(),
+                    outcome,
+                    ..last
+                });
+                let news = follower.clone().see(&snapshot);
+                assert_eq!(news, News::Over(exit), "{pushed:?} {outcome:?}");
+            }
         }
     }
 

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     /// A few of what people type, and nothing that only the daemon starts.
-    const VISIBLE: [&str; 4] = ["trigger", "status", "retry", "remote"];
+    const VISIBLE: [&str; 5] = ["trigger", "status", "retry", "remote", "push"];
     const HIDDEN: [&str; 3] = ["guardian", "fetcher", "generate"];
 
     #[test]

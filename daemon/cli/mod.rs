@@ -29,6 +29,7 @@ mod resume;
 mod confirm;
 mod reject;
 mod rollback;
+mod push;
 mod expect;
 #[cfg(target_os = "linux")]
 mod remote;
@@ -65,6 +66,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Confirm(arguments) => confirm::run(&arguments),
         Command::Reject(arguments) => reject::run(&arguments),
         Command::Rollback(arguments) => rollback::run(&arguments),
+        Command::Push(arguments) => push::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Remote => remote::run(),

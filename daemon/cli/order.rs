@@ -13,7 +13,7 @@ use super::ask::{HINT_NOT_RUNNING, HINT_OPERATE};
 use super::events::Event;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::hosts::{self, Errand, Repeats, Selection};
+use super::hosts::{self, Errand, Repeats, Selection, Stays};
 use super::output::{Output, print};
 use crate::ipc::client::{self, CallError, Done, Order};
 use crate::model::deployment::DeploymentId;
@@ -55,6 +55,8 @@ fn errand(mut words: Vec<String>) -> Errand {
         expected: None,
         timeout: None,
         confirm: None,
+        stays: Stays::WithBranch,
+        cargo: None,
     }
 }
 

@@ -13,6 +13,7 @@ use super::failure::Failure;
 pub(super) enum Output {
     /// For people.
     #[default]
+    #[value(alias = "tui")]
     Text,
     /// For programs: JSON of a versioned schema.
     Json,

@@ -7,7 +7,7 @@
 
 use anyhow::anyhow;
 
-use super::ask::{self, Asked, Waiting};
+use super::ask::{self, Asked, Heard, Waiting};
 use super::exit::Exit;
 use super::expect;
 use super::failure::Failure;
@@ -88,6 +88,7 @@ fn trigger<'a>(words: impl Iterator<Item = &'a str>) -> Result<Asked, String> {
         waiting: Waiting::Told,
         timeout: None,
         output: Output::Text,
+        heard: Heard::Never,
     };
     for option in options(words) {
         match option {

@@ -132,6 +132,15 @@ pub fn ssh_original_command() -> Option<std::ffi::OsString> {
     std::env::var_os("SSH_ORIGINAL_COMMAND")
 }
 
+/// Options for the ssh that Nix starts, in Nix's own form.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the environment"
+)]
+pub fn nix_ssh_options() -> Option<String> {
+    std::env::var("NIX_SSHOPTS").ok()
+}
+
 /// What the environment says about terminals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terminal {

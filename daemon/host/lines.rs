@@ -12,6 +12,7 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::Instant;
@@ -64,13 +65,27 @@ impl Lines {
     ///
     /// # Errors
     /// It cannot be started.
+    pub fn start(program: &str, arguments: &[String], limit: usize) -> io::Result<Self> {
+        Self::start_with(program, arguments, &[], limit)
+    }
+
+    /// The same with variables in addition to our own environment.
+    ///
+    /// # Errors
+    /// It cannot be started.
     #[expect(
         clippy::disallowed_methods,
         reason = "beside `host::command`, which collects output, this one hands it over as it comes"
     )]
-    pub fn start(program: &str, arguments: &[String], limit: usize) -> io::Result<Self> {
+    pub fn start_with(
+        program: &str,
+        arguments: &[String],
+        variables: &[(String, String)],
+        limit: usize,
+    ) -> io::Result<Self> {
         let mut child = tokio::process::Command::new(program)
             .args(arguments)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -130,6 +145,19 @@ impl Lines {
             status,
             stderr_tail,
         })
+    }
+
+    /// Has the child end itself, with what it has started; kills it if it has not
+    /// after the grace.
+    pub async fn stop(mut self, grace: Duration) {
+        // Once it was waited for its number may be somebody else's.
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(id) = id.and_then(Pid::from_raw) {
+            // One that has ended since is what is wanted.
+            let _ = kill_process(id, Signal::TERM);
+        }
+        // Dropped, it is killed.
+        let _ = tokio::time::timeout(grace, self.child.wait()).await;
     }
 
     /// Reads from whichever pipe has something. Each arm is cancel-safe: it

@@ -18,6 +18,7 @@ use self::no_bus as bus;
 use super::NAME;
 use crate::model::deployment::DeploymentId;
 use crate::model::policy::Guard;
+use crate::model::push::Push;
 use crate::model::revision::CommitId;
 
 /// How long the bus and the daemon have to answer. The daemon's loop answers
@@ -43,6 +44,11 @@ pub enum Call {
     Rollback {
         /// Which deployment's; None: the one before this one.
         deployment: Option<DeploymentId>,
+    },
+    /// To deploy a snapshot of a flake that lies in the host's store.
+    Push {
+        /// Which, and what is to become of it.
+        push: Box<Push>,
     },
 }
 

@@ -124,6 +124,32 @@ impl Push {
     }
 }
 
+impl Push {
+    /// The options that mean this, as [`Push::parse`] reads them.
+    pub fn options(&self) -> Vec<String> {
+        let aim = match self.aim {
+            Aim::Host => None,
+            Aim::TestOnly => Some(TEST_ONLY.to_owned()),
+            Aim::SkipTest => Some(SKIP_TEST.to_owned()),
+        };
+        let own_check = match &self.own_check {
+            OwnCheck::Configured => None,
+            OwnCheck::Named(path) => Some(format!("{SCRIPT}={path}")),
+            OwnCheck::Skipped => Some(SKIP_PREFLIGHT.to_owned()),
+        };
+        let Claims {
+            commit,
+            dirty,
+            name,
+        } = &self.claims;
+        let commit = commit.as_ref().map(|id| format!("{COMMIT}={id}"));
+        let dirty = dirty.then(|| DIRTY.to_owned());
+        let name = name.as_ref().map(|text| format!("{NAME}={text}"));
+        let options = [aim, own_check, commit, dirty, name];
+        options.into_iter().flatten().collect()
+    }
+}
+
 /// A store path that means itself in the URL of a flake, too.
 fn flake(text: String) -> Result<StorePath, Malformed> {
     let path = StorePath::try_from(text)?;
@@ -268,9 +294,15 @@ mod tests {
         assert_eq!(push.claims, claims);
         let push = parse(SOURCE, "web1", &["skip-test", "skip-preflight"]).expect("it is one");
         assert_eq!(
-            (push.aim, push.own_check),
-            (Aim::SkipTest, OwnCheck::Skipped)
+            (push.aim, &push.own_check),
+            (Aim::SkipTest, &OwnCheck::Skipped)
         );
+        for options in [&options[..], &["skip-test", "skip-preflight"], &[]] {
+            let push = parse(SOURCE, "web1", options).expect("it is one");
+            let words = push.options();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            assert_eq!(parse(SOURCE, "web1", &words), Ok(push), "{words:?}");
+        }
     }
 
     #[test]

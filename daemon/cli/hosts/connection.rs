@@ -10,6 +10,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 
 use super::confirming::{Desk, Saying};
+use super::copying;
 use super::destination::Destination;
 use super::errand::Errand;
 use super::far::{self, LINE_BYTES, Malformed};
@@ -60,11 +61,21 @@ pub(super) async fn follow(
     teller: &Teller,
     desk: &Desk,
 ) {
-    let mut story = Story::new(host.label(), host.configuration(), errand);
+    let errand = &errand.at(host);
+    // What is pushed may be another configuration than the one that runs.
+    let runs = host.configuration().filter(|_| errand.cargo.is_none());
+    let mut story = Story::new(host.label(), runs, errand);
     let mut saying = errand
         .confirm
         .map(|by| Saying::new(by, host, way, teller, desk));
-    let followed = connections(host, way, &mut story, teller, &mut saying);
+    let followed = async {
+        if let Some(cargo) = &errand.cargo
+            && let Err(fate) = copying::bring(host, cargo, way, teller).await
+        {
+            return fate;
+        }
+        connections(host, way, &mut story, teller, &mut saying).await
+    };
     let fate = match errand.timeout {
         None => followed.await,
         // What is dropped ends ssh; the daemon goes on.
@@ -168,6 +179,17 @@ pub(super) async fn ask(
     way: &Way,
     codes: &[i32],
 ) -> Result<(Vec<u8>, i32), Fate> {
+    ask_aloud(host, errand, way, codes, None).await
+}
+
+/// The same, and whoever follows the host is told of connections that fail.
+pub(super) async fn ask_aloud(
+    host: &Destination,
+    errand: &Errand,
+    way: &Way,
+    codes: &[i32],
+    teller: Option<&Teller>,
+) -> Result<(Vec<u8>, i32), Fate> {
     let mut story = Story::new(host.label(), host.configuration(), errand);
     loop {
         let arguments = ssh::arguments(host, &way.options, way.prompts, &errand.first);
@@ -181,7 +203,12 @@ pub(super) async fn ask(
         let stderr = &answer.ended.stderr_tail;
         match story.ended(code, stderr, clock::awake(), random::bits()) {
             Next::Over(fate) => return Err(fate),
-            Next::Again { after, .. } => sleep(after).await,
+            Next::Again { after, why } => {
+                if let Some(teller) = teller {
+                    teller.tell(News::Lost { why, after }).await;
+                }
+                sleep(after).await;
+            }
         }
     }
 }

@@ -37,14 +37,21 @@ impl Destination {
         &self.label
     }
 
-    /// Which configuration the host has to run, if that was said.
-    pub(super) fn configuration(&self) -> Option<&str> {
+    /// Which configuration the host has to run, or to be given, if that was said.
+    pub(in crate::cli) fn configuration(&self) -> Option<&str> {
         self.configuration.as_deref()
     }
 
     /// The end of ssh's own words: whatever stands in them, ssh can take only
     /// the last for a host, and none for an option.
     pub(super) fn words(&self) -> Vec<String> {
+        let mut words = self.options();
+        words.extend(["--".to_owned(), self.host.clone()]);
+        words
+    }
+
+    /// Port and user, as options for ssh.
+    pub(super) fn options(&self) -> Vec<String> {
         let mut words = Vec::new();
         if let Some(port) = self.port {
             words.extend(["-p".to_owned(), port.to_string()]);
@@ -52,8 +59,15 @@ impl Destination {
         if let Some(user) = &self.user {
             words.extend(["-l".to_owned(), user.clone()]);
         }
-        words.extend(["--".to_owned(), self.host.clone()]);
         words
+    }
+
+    /// The host as it stands in a URL.
+    pub(super) fn in_url(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]", self.host.replace('%', "%25")),
+            false => self.host.clone(),
+        }
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use super::destination::Destination;
 use crate::cli::expect::Expected;
+use crate::model::system::StorePath;
 
 /// What is asked of every host.
 #[derive(Clone, Debug)]
@@ -24,6 +26,34 @@ pub(in crate::cli) struct Errand {
     pub(in crate::cli) timeout: Option<Duration>,
     /// Who ends the confirm window before its time, if anybody does.
     pub(in crate::cli) confirm: Option<Confirm>,
+    /// Where the host is meant to be afterwards.
+    pub(in crate::cli) stays: Stays,
+    /// What is brought there first.
+    pub(in crate::cli) cargo: Option<Cargo>,
+}
+
+/// Where a host is meant to be afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Stays {
+    /// At what its branch asks for.
+    WithBranch,
+    /// At what it was told, which its branch does not ask for.
+    There,
+}
+
+/// Paths of the local store that go into the host's before it is asked anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Cargo {
+    /// The snapshot.
+    pub(in crate::cli) source: StorePath,
+    /// The snapshot, and all its inputs.
+    pub(in crate::cli) paths: Vec<StorePath>,
+    /// What it is called, safe to show.
+    pub(in crate::cli) called: String,
+    /// How long one attempt may take.
+    pub(in crate::cli) timeout: Duration,
+    /// How many more attempts there are after the first.
+    pub(in crate::cli) retries: u32,
 }
 
 /// Who says in a confirm window whether the system is good.
@@ -47,7 +77,21 @@ impl Errand {
             expected: None,
             timeout: None,
             confirm: None,
+            stays: Stays::WithBranch,
+            cargo: None,
         }
+    }
+
+    /// The same for one host: of what is brought there it deploys the
+    /// configuration that was named for it, else the one that it runs.
+    pub(super) fn at(&self, host: &Destination) -> Self {
+        let mut errand = self.clone();
+        if let (Some(_), Some(name)) = (&self.cargo, host.configuration()) {
+            for words in [&mut errand.first, &mut errand.again] {
+                words.extend(["--configuration".to_owned(), name.to_owned()]);
+            }
+        }
+        errand
     }
 }
 

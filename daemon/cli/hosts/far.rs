@@ -35,6 +35,11 @@ pub(super) enum Said {
         /// The number of the look.
         look: u64,
     },
+    /// The daemon has a snapshot, and deploys it.
+    Pushed {
+        /// The number of the look that follows.
+        look: u64,
+    },
     /// A phase began.
     Phase {
         /// Its name.
@@ -205,10 +210,20 @@ pub(super) struct Last {
     pub(super) deployment: Word,
     /// Its commit.
     pub(super) commit: CommitId,
+    /// What was pushed, if it was a push.
+    #[serde(default)]
+    pub(super) pushed: Option<Pushed>,
     /// How it ended.
     pub(super) outcome: Word,
     /// Why it did not end well.
     pub(super) failure: Option<LastFailure>,
+}
+
+/// What was pushed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Pushed {
+    /// Where it is in the host's store.
+    pub(super) source: Sentence,
 }
 
 /// Why a deployment did not end well.
@@ -216,6 +231,12 @@ pub(super) struct Last {
 pub(super) struct LastFailure {
     /// What failed, in a word.
     pub(super) code: Word,
+    /// What was expected, and what was found.
+    #[serde(default)]
+    pub(super) message: Sentence,
+    /// What to do.
+    #[serde(default)]
+    pub(super) hint: Sentence,
     /// What a step said last.
     #[serde(default)]
     pub(super) detail: Tail,
@@ -233,7 +254,10 @@ pub(super) fn understand(line: &[u8]) -> Result<Said, Malformed> {
     }
     let event: Word = part(value.get("event"), "event")?;
     let said = match event.as_str() {
-        "triggered" | "retried" | "allowed" => Said::Told {
+        "triggered" | "retried" | "allowed" | "goes-back" => Said::Told {
+            look: part(value.get("look"), "look")?,
+        },
+        "pushed" => Said::Pushed {
             look: part(value.get("look"), "look")?,
         },
         "phase" => Said::Phase {
@@ -304,6 +328,14 @@ pub(super) mod tests {
             (
                 br#"{"schema":1,"event":"retried","look":7,"allowed":[]}"#,
                 Said::Told { look: 7 },
+            ),
+            (
+                br#"{"schema":1,"event":"goes-back","look":8}"#,
+                Said::Told { look: 8 },
+            ),
+            (
+                br#"{"schema":1,"event":"pushed","look":9}"#,
+                Said::Pushed { look: 9 },
             ),
             (
                 phase,

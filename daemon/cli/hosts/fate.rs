@@ -123,13 +123,22 @@ impl Ending {
     }
 }
 
+/// What a story is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// A commit.
+    Commit(CommitId),
+    /// A snapshot that is called so, safe to show.
+    Snapshot(String),
+}
+
 /// How it ended for one host.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fate {
     /// In a word.
     pub(super) ending: Ending,
-    /// The commit that it is about.
-    pub(super) commit: Option<CommitId>,
+    /// What it is about.
+    pub(super) about: Option<About>,
     /// Why, safe to show.
     pub(super) why: Option<String>,
     /// What to do, safe to show.
@@ -145,7 +154,7 @@ impl Fate {
     pub(super) fn of(ending: Ending) -> Self {
         Self {
             ending,
-            commit: None,
+            about: None,
             why: None,
             to_do: None,
             detail: None,

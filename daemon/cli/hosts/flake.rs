@@ -74,7 +74,7 @@ impl Pattern {
 }
 
 /// Understands where a flake is.
-pub(super) fn reference(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn reference(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('-') {
         return Err("expected a directory or a flake reference".to_owned());
     }
@@ -86,6 +86,11 @@ pub(super) fn reference(text: &str) -> Result<String, String> {
 
 /// Asks Nix for the names, and makes destinations of those that are wanted.
 pub(super) async fn hosts(flake: &str, wanted: &Wanted<'_>) -> Result<Vec<Destination>, Failure> {
+    chosen(&names(flake).await?, wanted)
+}
+
+/// Asks Nix for the names of a flake's configurations.
+pub(in crate::cli) async fn names(flake: &str) -> Result<BTreeSet<String>, Failure> {
     let output = command::run(&query(flake), DEADLINE)
         .await
         .map_err(|error| Failure::from(anyhow::Error::new(error)).hint(HINT_NIX))?;
@@ -95,9 +100,8 @@ pub(super) async fn hosts(flake: &str, wanted: &Wanted<'_>) -> Result<Vec<Destin
         ));
         return Err(Failure::from(error).hint(HINT_FLAKE));
     }
-    let names: BTreeSet<String> =
-        serde_json::from_slice(&output.stdout).context("understand what nix eval says")?;
-    chosen(&names, wanted)
+    let names = serde_json::from_slice(&output.stdout).context("understand what nix eval says");
+    Ok(names?)
 }
 
 const HINT_NIX: &str = "Install Nix, or name the hosts.";
@@ -117,6 +121,12 @@ fn query(flake: &str) -> Command {
     Command::new("nix", words)
 }
 
+/// A few of the names, safe to show.
+pub(in crate::cli) fn told(names: &BTreeSet<String>) -> String {
+    let some: Vec<&str> = names.iter().take(TOLD).map(String::as_str).collect();
+    one_line(&some.join(", "), LINE_LIMIT)
+}
+
 fn chosen(names: &BTreeSet<String>, wanted: &Wanted<'_>) -> Result<Vec<Destination>, Failure> {
     let is_wanted = |name: &str| match wanted {
         Wanted::All => true,
@@ -124,8 +134,7 @@ fn chosen(names: &BTreeSet<String>, wanted: &Wanted<'_>) -> Result<Vec<Destinati
     };
     let chosen: Vec<&String> = names.iter().filter(|name| is_wanted(name)).collect();
     if chosen.is_empty() {
-        let all: Vec<&str> = names.iter().take(TOLD).map(String::as_str).collect();
-        let all = one_line(&all.join(", "), LINE_LIMIT);
+        let all = told(names);
         let error = anyhow!("none of the flake's configurations is meant; it has: {all}");
         return Err(Failure::new(Exit::Usage, error));
     }

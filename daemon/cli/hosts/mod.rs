@@ -22,6 +22,7 @@ mod stderr;
 mod story;
 mod confirming;
 mod connection;
+mod copying;
 mod words;
 mod plain;
 mod board;
@@ -32,10 +33,13 @@ mod logs;
 mod watch;
 
 pub(super) use self::board::cut;
+pub(super) use self::destination::Destination;
+pub(super) use self::flake::{names, reference, told};
 pub(super) use self::logs::follow as logs;
 pub(super) use self::pages::{Question, ask as pages};
+pub(super) use self::plain::safe;
 pub(super) use self::watch::run as watch;
-pub(super) use errand::{Confirm, Errand, Repeats};
+pub(super) use errand::{Cargo, Confirm, Errand, Repeats, Stays};
 
 use std::num::NonZeroU16;
 
@@ -47,7 +51,6 @@ use tokio::sync::mpsc;
 
 use self::confirming::Desk;
 use self::connection::{Teller, Way};
-use self::destination::Destination;
 use self::fate::{Ending, Fate};
 use self::flake::{Pattern, Wanted};
 use self::show::Show;
@@ -99,6 +102,63 @@ pub(super) struct Reach {
     /// An option for ssh, such as ConnectTimeout=60; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = ssh::option)]
     ssh_option: Vec<String>,
+}
+
+/// Which hosts something is pushed to: the same, with words of their own.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("targets").args(["hosts", "all", "on"]).multiple(true))]
+pub(super) struct Targets {
+    /// The hosts to push to, through your own ssh.
+    ///
+    /// As ssh takes them (`host`, `user@host`), or as
+    /// `nixos://[user@]host[:port][/configuration]`: that configuration of the flake
+    /// is deployed, else the one that the host is set to. Pushing is for root.
+    #[arg(value_name = "HOST", value_parser = destination::parse)]
+    hosts: Vec<Destination>,
+    /// All hosts that the flake has configurations for, by their names.
+    #[arg(long)]
+    all: bool,
+    /// Those whose configuration's name fits, such as 'web-*'; may be repeated.
+    #[arg(long, value_name = "PATTERN", value_parser = flake::pattern)]
+    on: Vec<Pattern>,
+    /// How many hosts at a time.
+    #[arg(long, value_name = "NUMBER", default_value = "32")]
+    parallel: NonZeroU16,
+    /// An option for ssh, such as ConnectTimeout=60; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = ssh::option)]
+    ssh_option: Vec<String>,
+}
+
+impl Targets {
+    /// Whether there are any.
+    pub(super) fn is_given(&self) -> bool {
+        !self.hosts.is_empty() || self.all || !self.on.is_empty()
+    }
+
+    /// An option for ssh that cannot be handed to nix.
+    pub(super) fn option_with_spaces(&self) -> Option<&str> {
+        let has = |option: &&String| option.split_whitespace().count() > 2 || has_space(option);
+        self.ssh_option.iter().find(has).map(String::as_str)
+    }
+
+    /// Those that were named.
+    pub(super) fn named(&self) -> &[Destination] {
+        &self.hosts
+    }
+
+    /// All of them, where those of the flake are looked for in this one.
+    pub(super) fn of(&self, flake: String) -> Selection {
+        Selection {
+            hosts: self.hosts.clone(),
+            reach: Reach {
+                all: self.all,
+                on: self.on.clone(),
+                flake,
+                parallel: self.parallel,
+                ssh_option: self.ssh_option.clone(),
+            },
+        }
+    }
 }
 
 impl Selection {
@@ -162,6 +222,12 @@ impl Selection {
             prompts,
         }
     }
+}
+
+/// Whether there is a space behind the `=`.
+fn has_space(option: &str) -> bool {
+    let value = option.split_once('=').map(|(_, value)| value);
+    value.is_some_and(|value| value.contains(char::is_whitespace))
 }
 
 /// Sends the errand to every host, and tells how it goes.
@@ -316,6 +382,9 @@ fn over(news: &News) -> Option<&Fate> {
     match news {
         News::Over(fate) => Some(fate),
         News::Connecting
+        | News::Copying { .. }
+        | News::NotCopied { .. }
+        | News::Pushed { .. }
         | News::Told { .. }
         | News::Phase(_)
         | News::Restarted

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::fate::{Ending, Fate, counts};
+use super::fate::{About, Ending, Fate, counts};
 use super::story::News;
 use super::words;
 use crate::cli::exit::Exit;
@@ -24,6 +24,11 @@ pub(super) fn json(label: &str, news: &News) -> String {
     let mut line = match news {
         News::Connecting => json!({"event": "connecting"}),
         News::Told { look } => json!({"event": "told", "look": look}),
+        News::Copying { paths } => json!({"event": "copying", "paths": paths}),
+        News::NotCopied { why, after } => {
+            json!({"event": "not-copied", "why": why, "again_in_seconds": after.as_secs_f64()})
+        }
+        News::Pushed { look } => json!({"event": "pushed", "look": look}),
         News::Phase(name) => json!({"event": "phase", "name": name.as_str()}),
         News::Restarted => json!({"event": "restarted"}),
         News::Unexpected { wanted } => json!({"event": "unexpected", "wanted": wanted}),
@@ -42,11 +47,15 @@ pub(super) fn json(label: &str, news: &News) -> String {
 }
 
 fn end(fate: &Fate) -> Value {
+    let commit = match &fate.about {
+        Some(About::Commit(commit)) => Some(commit),
+        Some(About::Snapshot(_)) | None => None,
+    };
     json!({
         "event": "end",
         "exit": fate.ending.exit().code(),
         "ending": fate.ending.as_str(),
-        "commit": fate.commit,
+        "commit": commit,
         "why": fate.why,
         "to_do": fate.to_do,
         "snapshot": fate.snapshot,
@@ -71,7 +80,7 @@ pub(super) fn json_summary(endings: &[Ending], exit: Exit) -> String {
 
 /// The value on one line. JSON escapes what steers a terminal in seven bits;
 /// the rest of what does is escaped here, because people look at JSON, too.
-pub(super) fn safe(value: &Value) -> String {
+pub(in crate::cli) fn safe(value: &Value) -> String {
     let text = value.to_string();
     if !text.chars().any(is_unsafe) {
         return text;
@@ -102,7 +111,7 @@ mod tests {
             r#"{"event":"told","host":"web1","look":6,"schema":1}"#
         );
         let fate = Fate {
-            commit: Some(commit()),
+            about: Some(About::Commit(commit())),
             ..Fate::of(Ending::Refused)
         };
         let over = News::Over(Box::new(fate.because("Why.").with_remedy("What.")));

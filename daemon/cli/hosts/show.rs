@@ -197,7 +197,7 @@ impl Host {
             label: self.label.clone(),
             since: self.since(),
             last: words::news(&news),
-            is_lost: matches!(news, News::Lost { .. }),
+            is_lost: matches!(news, News::Lost { .. } | News::NotCopied { .. }),
         };
         self.state = match news {
             // The whole state was for programs, and has been told.
@@ -207,6 +207,9 @@ impl Host {
             }),
             News::Connecting if matches!(self.state, State::Going(_)) => return,
             News::Connecting
+            | News::Copying { .. }
+            | News::NotCopied { .. }
+            | News::Pushed { .. }
             | News::Told { .. }
             | News::Phase(_)
             | News::Restarted

@@ -51,6 +51,28 @@ pub(super) fn arguments(
     arguments
 }
 
+/// The same options for the ssh that nix starts: `own` are the user's for that, in
+/// nix's form. It splits them at spaces, so an option has none.
+pub(super) fn options_for_nix(
+    destination: &Destination,
+    options: &[String],
+    own: Option<&str>,
+    prompts: Prompts,
+) -> String {
+    let batch = match prompts {
+        Prompts::Allowed => None,
+        Prompts::Forbidden => Some("BatchMode=yes"),
+    };
+    let option = |option: &str| format!("-o {option}");
+    let given = options.iter().map(|it| option(&it.replacen(' ', "=", 1)));
+    let ours = OPTIONS.into_iter().chain(batch).map(option);
+    let place = destination.options();
+    let own = own.map(|own| own.trim().to_owned());
+    let own = own.filter(|own| !own.is_empty());
+    let all: Vec<String> = given.chain(own).chain(ours).chain(place).collect();
+    all.join(" ")
+}
+
 /// The same over a connection of its own: one that is shared with others says
 /// nothing about whether anybody gets in.
 pub(super) fn fresh_arguments(

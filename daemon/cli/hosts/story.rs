@@ -11,9 +11,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::errand::{Errand, Repeats};
+use super::errand::{Errand, Repeats, Stays};
 use super::far::{End, Malformed, Said, Word};
-use super::fate::{Ending, Fate};
+use super::fate::{About, Ending, Fate};
 use super::stderr::{is_final, last_line, refusal};
 use crate::cli::exit::Exit;
 use crate::config::duration;
@@ -53,6 +53,23 @@ const NOT_FOUND: i32 = 127;
 pub(super) enum News {
     /// ssh was started.
     Connecting,
+    /// What the daemon is to deploy is copied.
+    Copying {
+        /// How many paths of the store.
+        paths: usize,
+    },
+    /// It was not.
+    NotCopied {
+        /// Why, safe to show.
+        why: String,
+        /// When it is tried again.
+        after: Duration,
+    },
+    /// The daemon has what was copied.
+    Pushed {
+        /// The number of the look that follows.
+        look: u64,
+    },
     /// The daemon was told.
     Told {
         /// The number of the look.
@@ -167,6 +184,10 @@ impl<'a> Story<'a> {
                 let is_first = !std::mem::replace(&mut self.accepted, true);
                 is_first.then_some(News::Told { look })
             }
+            Said::Pushed { look } => {
+                let is_first = !std::mem::replace(&mut self.accepted, true);
+                is_first.then_some(News::Pushed { look })
+            }
             Said::Phase { name, deployment } => {
                 self.accepted = true;
                 self.current.clone_from(&deployment);
@@ -269,11 +290,15 @@ impl<'a> Story<'a> {
         match &self.phase {
             Some(phase) => format!("it was {}", phase_words(phase)),
             None if self.accepted => "it had not begun".to_owned(),
+            None if self.errand.cargo.is_some() => "the snapshot was on its way".to_owned(),
             None => "it was answering".to_owned(),
         }
     }
 
     fn look_later(&self) -> String {
+        if self.errand.cargo.is_some() && !self.accepted {
+            return "push again; what was copied is not copied once more".to_owned();
+        }
         format!(
             "the daemon goes on by itself; `deploy-flake status {}` tells how far it is",
             self.label
@@ -301,6 +326,7 @@ impl<'a> Story<'a> {
                 Some("install deploy-flake there, where ssh's commands find it (PATH)"),
             ),
             6 => (Ending::GaveUp, None),
+            3 => (Ending::Refused, None),
             7 => (Ending::NotRunning, None),
             2 => (
                 Ending::Error,
@@ -320,6 +346,9 @@ impl<'a> Story<'a> {
     /// What the last word means.
     fn fate(&self, end: End) -> Fate {
         let ending = self.ending(&end);
+        if let Some(cargo) = &self.errand.cargo {
+            return pushed::fate(cargo, ending, end);
+        }
         let glimpse = end.glimpse;
         let commit = glimpse.desired.map(|it| it.commit);
         let told = (glimpse.condition.why, glimpse.condition.remedy);
@@ -339,7 +368,7 @@ impl<'a> Story<'a> {
         let detail = detail.map(|it| it.as_str().to_owned());
         Fate {
             ending,
-            commit,
+            about: commit.map(About::Commit),
             why: Some(why).filter(|_| !ending.is_fine()),
             to_do,
             detail: detail.filter(|it| !it.is_empty() && !ending.is_fine()),
@@ -371,7 +400,7 @@ impl<'a> Story<'a> {
             ));
         }
         match known.copied() {
-            Some(Exit::Success) if !matches!(state, "converged" | "testing") => Err(format!(
+            Some(Exit::Success) if !self.is_good(state) => Err(format!(
                 "it contradicts itself: success, but its condition is {state}"
             )),
             Some(Exit::Success) => self.success(end),
@@ -392,6 +421,15 @@ impl<'a> Story<'a> {
                 | Exit::Unreachable,
             )
             | None => Err(format!("it ended with the code {}", end.exit)),
+        }
+    }
+
+    /// Whether a host may be in that condition that did what it was asked.
+    fn is_good(&self, state: &str) -> bool {
+        match state {
+            "converged" | "testing" => true,
+            "holding" => self.errand.stays == Stays::There,
+            _ => false,
         }
     }
 
@@ -427,11 +465,12 @@ pub(super) fn phase_words(phase: &Word) -> String {
 }
 
 /// The pause before an attempt: doubled each time, and up to half as much more.
-fn pause(attempt: u32, bits: u64) -> Duration {
+pub(super) fn pause(attempt: u32, bits: u64) -> Duration {
     let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(attempt.saturating_sub(1));
     let base = doubled.min(LONGEST_PAUSE);
     base + base * u32::try_from(bits % 500).unwrap_or(0) / 1000
 }
 
+mod pushed;
 #[cfg(test)]
 mod tests;

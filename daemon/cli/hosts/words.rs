@@ -4,7 +4,7 @@
 //! In: news and fates, whose text is safe already. Out: text. Must not: depend
 //! on whether there is a terminal.
 
-use super::fate::{Ending, Fate, counts};
+use super::fate::{About, Ending, Fate, counts};
 use super::story::{News, phase_words};
 use crate::cli::text::wrap;
 use crate::config::duration;
@@ -20,6 +20,17 @@ pub(super) fn news(news: &News) -> String {
     match news {
         News::Connecting => "connecting".to_owned(),
         News::Told { look } => format!("told to look (look {look})"),
+        News::Copying { paths: 1 } => "copying the snapshot".to_owned(),
+        News::Copying { paths } => {
+            format!("copying the snapshot and its inputs, {paths} store paths")
+        }
+        News::NotCopied { why, after } => {
+            let seconds = after.as_secs();
+            format!("not copied, trying again in {seconds} s: {why}")
+        }
+        News::Pushed { look } => {
+            format!("the daemon has the snapshot, and goes on by itself (look {look})")
+        }
         News::Phase(phase) => phase_words(phase),
         News::Restarted => "the daemon was restarted, and looks again".to_owned(),
         News::Unexpected { wanted } => {
@@ -46,9 +57,10 @@ pub(super) fn question(label: &str) -> String {
 /// How it ended, to follow the host's name.
 pub(super) fn fate(fate: &Fate) -> String {
     let words = fate.ending.words();
-    match (&fate.why, &fate.commit) {
+    match (&fate.why, &fate.about) {
         (Some(why), _) => format!("{words}: {why}"),
-        (None, Some(commit)) => format!("{words}, {}", commit.short()),
+        (None, Some(About::Commit(commit))) => format!("{words}, {}", commit.short()),
+        (None, Some(About::Snapshot(called))) => format!("{words}, {called}"),
         (None, None) => words.to_owned(),
     }
 }
@@ -129,7 +141,7 @@ mod tests {
 
     fn fates() -> Vec<(&'static str, Fate)> {
         let deployed = Fate {
-            commit: Some(commit()),
+            about: Some(About::Commit(commit())),
             ..Fate::of(Ending::Deployed)
         };
         let there = Fate {
@@ -137,7 +149,7 @@ mod tests {
             ..deployed.clone()
         };
         let rolled_back = Fate {
-            commit: Some(commit()),
+            about: Some(About::Commit(commit())),
             detail: Some("error: cannot bind port 80\nweb.service: failed".to_owned()),
             ..Fate::of(Ending::RolledBack)
         }
@@ -192,9 +204,29 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
             panic!("there are four");
         };
         let over = |fate: &Fate| News::Over(Box::new(fate.clone()));
+        let pushed = Fate {
+            about: Some(About::Snapshot("fleet (with changes)".to_owned())),
+            ..Fate::of(Ending::Deployed)
+        };
         for (news, line) in [
             (News::Connecting, "connecting"),
             (News::Told { look: 7 }, "told to look (look 7)"),
+            (News::Copying { paths: 1 }, "copying the snapshot"),
+            (
+                News::Copying { paths: 7 },
+                "copying the snapshot and its inputs, 7 store paths",
+            ),
+            (
+                News::NotCopied {
+                    why: "the copy took longer than 10m".to_owned(),
+                    after: Duration::from_millis(2200),
+                },
+                "not copied, trying again in 2 s: the copy took longer than 10m",
+            ),
+            (
+                News::Pushed { look: 7 },
+                "the daemon has the snapshot, and goes on by itself (look 7)",
+            ),
             (News::Phase(word("building")), "building the system"),
             (
                 News::Phase(word("rolling-back")),
@@ -227,6 +259,7 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
                 "no connection, trying again in 4 s: Connection to web1 closed.",
             ),
             (over(deployed), "deployed, 0123456789ab"),
+            (over(&pushed), "deployed, fleet (with changes)"),
             (over(there), "there already, 0123456789ab"),
             (
                 over(rolled_back),

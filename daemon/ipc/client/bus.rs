@@ -20,6 +20,7 @@ trait Control {
     fn retry_allowing(&self, allowed: &[&str]) -> zbus::Result<u64>;
     fn allow(&self, commit: &str) -> zbus::Result<u64>;
     fn rollback(&self, deployment: &str) -> zbus::Result<u64>;
+    fn push(&self, source: &str, configuration: &str, options: &[String]) -> zbus::Result<u64>;
     fn pause(&self, seconds: u64, reason: &str) -> zbus::Result<i64>;
     fn resume(&self) -> zbus::Result<u64>;
     fn confirm(&self, deployment: &str) -> zbus::Result<String>;
@@ -41,6 +42,10 @@ pub(super) async fn call(call: &Call) -> Result<Look, CallError> {
         }
         Call::Allow { commit } => control.allow(commit.as_str()).await,
         Call::Rollback { deployment } => control.rollback(named(deployment)).await,
+        Call::Push { push } => {
+            let (source, configuration) = (push.source.as_str(), push.configuration.as_str());
+            control.push(source, configuration, &push.options()).await
+        }
     };
     let look = number.map(|number| Look {
         number,

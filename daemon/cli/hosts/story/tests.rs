@@ -1,8 +1,10 @@
 //! One host's story, told from its beginning in every way that it can end.
 
+use super::super::errand::Cargo;
 use super::super::far::tests::end_line;
 use super::super::far::understand;
 use super::*;
+use crate::model::system::StorePath;
 
 const LABEL: &str = "web1";
 
@@ -16,6 +18,8 @@ fn errand(repeats: Repeats) -> Errand {
         expected: None,
         timeout: None,
         confirm: None,
+        stays: Stays::WithBranch,
+        cargo: None,
     }
 }
 
@@ -318,4 +322,132 @@ fn pauses_grow_and_differ() {
     assert_eq!(seconds(6, 0), 30.0);
     assert_eq!(seconds(4_000_000, 0), 30.0);
     assert!(seconds(6, 499) > 44.0 && seconds(6, 499) < 45.0);
+}
+
+const SOURCE: &str = "/nix/store/vwls3xha72mwhnx49kvhgi0wgmx2hdd7-source";
+
+fn pushing() -> Errand {
+    let source = || StorePath::try_from(SOURCE.to_owned()).expect("a good path");
+    Errand {
+        stays: Stays::There,
+        cargo: Some(Cargo {
+            source: source(),
+            paths: vec![source()],
+            called: "fleet (with changes)".to_owned(),
+            timeout: Duration::from_secs(1),
+            retries: 0,
+        }),
+        ..errand(Repeats::Freely)
+    }
+}
+
+const PUSHED: &str = r#"{"schema":1,"event":"pushed","look":7}"#;
+
+#[test]
+fn a_push_is_told_by_what_became_of_it_and_not_by_the_state_of_the_host() {
+    let errand = pushing();
+    for (exit, state, pushed, outcome, expected) in [
+        (
+            0,
+            "holding",
+            SOURCE,
+            "deployed",
+            "deployed, fleet (with changes)",
+        ),
+        (
+            0,
+            "holding",
+            SOURCE,
+            "unchanged",
+            "there already, fleet (with changes)",
+        ),
+        (
+            9,
+            "converged",
+            SOURCE,
+            "rolled-back",
+            "rolled back: It does not start.",
+        ),
+        (
+            3,
+            "holding",
+            SOURCE,
+            "refused",
+            "refused: It does not start.",
+        ),
+        // The next commit came, and took its place.
+        (
+            3,
+            "converged",
+            "/nix/store/0c2jdyz9ln1yvwls3xha72mwhnx49kvh-source",
+            "deployed",
+            "refused: The host is what main asks for.",
+        ),
+        (
+            0,
+            "rolled-back",
+            SOURCE,
+            "deployed",
+            "error: it contradicts itself: success, but its condition is rolled-back",
+        ),
+    ] {
+        let mut story = Story::new(LABEL, None, &errand);
+        assert_eq!(hear(&mut story, PUSHED), Some(News::Pushed { look: 7 }));
+        assert_eq!(story.words(), errand.again, "it is said once");
+        hear(&mut story, BUILDING);
+        let fate = end(&mut story, exit, |it| {
+            it["condition"]["state"] = state.into();
+            let last = &mut it["last"];
+            last["outcome"] = outcome.into();
+            last["pushed"] = serde_json::json!({ "source": pushed });
+            last["failure"]["message"] = "It does not start.".into();
+            last["failure"]["hint"] = "Mend it.".into();
+        });
+        let told = super::super::words::fate(&fate);
+        assert_eq!(told, expected, "{exit} {state} {outcome}");
+        let is_ours = told.ends_with("It does not start.");
+        assert_eq!(
+            fate.to_do.as_deref() == Some("Mend it."),
+            is_ours,
+            "{fate:?}"
+        );
+        assert!(fate.snapshot.is_some());
+    }
+}
+
+#[test]
+fn a_host_that_was_taken_back_may_hold_and_one_that_looks_may_not() {
+    let back = Errand {
+        stays: Stays::There,
+        ..errand(Repeats::Never)
+    };
+    for (errand, ending) in [
+        (&back, Ending::AlreadyThere),
+        (&errand(Repeats::Freely), Ending::Error),
+    ] {
+        let mut story = Story::new(LABEL, None, errand);
+        let told = r#"{"schema":1,"event":"goes-back","look":6}"#;
+        assert_eq!(hear(&mut story, told), Some(News::Told { look: 6 }));
+        let fate = end(&mut story, 0, |it| {
+            it["condition"]["state"] = "holding".into()
+        });
+        assert_eq!(fate.ending, ending);
+    }
+}
+
+#[test]
+fn what_a_daemon_declines_is_refused_with_its_words() {
+    let errand = pushing();
+    let mut story = Story::new(LABEL, None, &errand);
+    let stderr = "error: this host takes no pushes\nhint: See `deploy-flake status`.";
+    let fate = is_over(story.ended(Some(3), stderr, Duration::ZERO, 0));
+    assert_eq!(fate.ending, Ending::Refused);
+    assert_eq!(fate.why.as_deref(), Some("this host takes no pushes"));
+    let gave_up = Story::new(LABEL, None, &errand).gave_up(Duration::from_secs(60));
+    assert_eq!(
+        gave_up.why.as_deref(),
+        Some("the snapshot was on its way after 1m")
+    );
+    let to_do = gave_up.to_do.expect("there is something to do");
+    assert!(to_do.starts_with("push again"), "{to_do}");
 }
