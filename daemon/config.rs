@@ -6,7 +6,7 @@
 //! reading the file ([`load`]) and understanding it ([`parse`]) are apart.
 
 mod mistakes;
-mod nearest;
+pub(crate) mod nearest;
 mod section;
 pub(crate) mod duration;
 mod size;

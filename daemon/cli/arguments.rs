@@ -4,7 +4,8 @@
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{
     allow, check_config, confirm, diff, doctor, generate, history, logs, pause, plan, push, reject,
@@ -18,6 +19,8 @@ use super::{daemon, fetcher, guardian, probe};
 /// The daemon takes each new commit through evaluation, build, the system's
 /// own checks and a test, and writes the boot entry only when the host is
 /// healthy: until then, a reboot is a rollback.
+///
+/// Hosts without a subcommand are a push: see `deploy-flake help push`.
 #[derive(Debug, Parser)]
 #[command(name = "deploy-flake", version, max_term_width = 100)]
 pub struct Arguments {
@@ -125,6 +128,9 @@ pub enum Command {
     /// A host takes pushes with --test-only, and others only where its
     /// configuration says so: [push] allow.
     ///
+    /// Without `push` the same is done for hosts that are written as nixos://...,
+    /// or with a user or a domain, or that are configurations of the flake.
+    ///
     /// Exit codes: 0 it runs, or ran already; with --no-wait: the daemons have it.
     /// 1 an error, such as that it could not be copied, 2 arguments not understood,
     /// 3 declined, refused or failed, 5 reboot required, 6 not over, or not copied,
@@ -217,8 +223,11 @@ impl Arguments {
             Ok(arguments) => return Ok(arguments),
             Err(error) => error,
         };
+        if let Some(pushing) = Self::without_subcommand(&words, &refused) {
+            return pushing;
+        }
         let is_guardian = words.get(1).is_some_and(|word| word == "guardian");
-        if !is_guardian || refused.kind() != clap::error::ErrorKind::UnknownArgument {
+        if !is_guardian || refused.kind() != ErrorKind::UnknownArgument {
             return Err(refused);
         }
         let (known, unknown) = guardian::sorted(words);
@@ -231,8 +240,45 @@ impl Arguments {
 
     #[cfg(not(target_os = "linux"))]
     fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(words)
+        match Self::try_parse_from(&words) {
+            Ok(arguments) => Ok(arguments),
+            Err(refused) => Self::without_subcommand(&words, &refused).unwrap_or(Err(refused)),
+        }
     }
+
+    /// Destinations without a subcommand are a push, if all of the line is one.
+    /// Whether the hosts are beyond doubt is seen before anything is done.
+    fn without_subcommand(
+        words: &[OsString],
+        refused: &clap::Error,
+    ) -> Option<Result<Self, clap::Error>> {
+        let first = words.get(1)?.to_str()?;
+        let is_known = Self::command().find_subcommand(first).is_some();
+        let may_be = [ErrorKind::InvalidSubcommand, ErrorKind::UnknownArgument];
+        if is_known || !may_be.contains(&refused.kind()) {
+            return None;
+        }
+        let (program, rest) = words.split_first()?;
+        let push = [program.clone(), OsString::from(PUSH)];
+        let mut pushing = Self::try_parse_from(push.iter().chain(rest));
+        match &mut pushing {
+            Ok(Self {
+                command: Command::Push(arguments),
+            }) => arguments.is_bare = true,
+            // Of another mistake there is more to say.
+            Err(_) if !rest.iter().any(is_url) => return None,
+            Ok(_) | Err(_) => {}
+        }
+        Some(pushing)
+    }
+}
+
+/// The subcommand that need not be named.
+const PUSH: &str = "push";
+
+fn is_url(word: &OsString) -> bool {
+    word.to_str()
+        .is_some_and(|word| word.starts_with("nixos://"))
 }
 
 impl Command {
@@ -269,8 +315,6 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::super::exit::Exit;
     use super::*;
 
@@ -294,6 +338,43 @@ mod tests {
                 assert!(words.contains(&code.as_str()), "{exit:?} in {help}");
             }
         }
+    }
+
+    #[test]
+    fn destinations_without_a_subcommand_are_a_push() {
+        for (line, pushed) in [
+            ("nixos://root@web1/web", true),
+            ("web1 nixos://web2/webserver", true),
+            ("web1", true),
+            ("--flake ./fleet web1 --test=skip", true),
+            ("--flake=./fleet --all", true),
+            // Whether it is a host is seen later.
+            ("statsu", true),
+            ("push nixos://web1", false),
+            ("status nixos://web1", false),
+            ("status --flush", false),
+            ("trigger --test-only web1", false),
+            ("--verison", false),
+            ("-x", false),
+            ("statsu --wait --frobnicate", false),
+            ("web1 --source /nix/store/x", false),
+            ("nixos://web1 --frobnicate", false),
+            ("nixos://-oProxyCommand=x", false),
+            ("", false),
+        ] {
+            let words = std::iter::once("deploy-flake").chain(line.split_whitespace());
+            let parsed = Arguments::read(words.map(OsString::from).collect());
+            let command = parsed.map(|it| it.command);
+            let is_bare = matches!(&command, Ok(Command::Push(it)) if it.is_bare);
+            assert_eq!(is_bare, pushed, "{line}: {command:?}");
+        }
+        let read = |line: &str| {
+            let words = std::iter::once("deploy-flake").chain(line.split_whitespace());
+            let refused = Arguments::read(words.map(OsString::from).collect());
+            refused.expect_err(line).to_string()
+        };
+        assert!(read("nixos://web1 --frobnicate").contains("--frobnicate"));
+        assert!(read("statsu --wait --frobnicate").contains("'status'"));
     }
 
     #[test]

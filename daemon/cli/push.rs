@@ -5,6 +5,7 @@
 //! daemon; here, the call. Must not: wait, copy or call itself; nor let anything
 //! through that the daemon does not know (`docs/decisions/0064`).
 
+mod bare;
 mod snapshot;
 
 use std::collections::BTreeSet;
@@ -147,6 +148,10 @@ pub struct Arguments {
         hide = true
     )]
     again: bool,
+
+    /// No subcommand was named: what is meant has to be beyond doubt.
+    #[arg(skip)]
+    pub(super) is_bare: bool,
 }
 
 /// Whether a step of the pipeline is done.
@@ -234,6 +239,9 @@ fn there(arguments: &Arguments) -> Result<Exit, Failure> {
 
 /// The snapshot, once everything is known to be meant and understood.
 async fn taken(arguments: &Arguments) -> Result<Snapshot, Failure> {
+    if arguments.is_bare {
+        bare::check(arguments.targets.named(), &arguments.flake).await?;
+    }
     let snapshot = snapshot::take(&arguments.flake, arguments.name.as_deref()).await?;
     let source = snapshot.source.to_string();
     // The host would refuse the same, after all of it was copied.

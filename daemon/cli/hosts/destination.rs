@@ -19,6 +19,8 @@ pub(in crate::cli) struct Destination {
     host: String,
     port: Option<NonZeroU16>,
     configuration: Option<String>,
+    /// Whether it was given without a scheme.
+    is_word: bool,
 }
 
 impl Destination {
@@ -69,6 +71,13 @@ impl Destination {
             false => self.host.clone(),
         }
     }
+
+    /// The word, if it was given as one that could as well be anything else: no
+    /// `nixos://`, user, domain or address.
+    pub(in crate::cli) fn plain_word(&self) -> Option<&str> {
+        let is_plain = self.is_word && !self.label.contains(['@', '.', ':', '%']);
+        is_plain.then_some(&*self.label)
+    }
 }
 
 impl fmt::Display for Destination {
@@ -115,6 +124,7 @@ pub(in crate::cli) fn parse(text: &str) -> Result<Destination, String> {
         host: host.to_owned(),
         port,
         configuration: configuration.map(str::to_owned),
+        is_word: !is_url,
     })
 }
 

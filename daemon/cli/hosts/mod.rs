@@ -373,6 +373,9 @@ async fn typed(lines: &mut Option<mpsc::Receiver<String>>) -> String {
 }
 
 #[cfg(test)]
+pub(super) use self::destination::parse as destination;
+
+#[cfg(test)]
 pub(super) use self::board::tests::screen as board_screen;
 #[cfg(test)]
 pub(super) use self::overview::tests::screen as overview_screen;
