@@ -194,12 +194,12 @@ let
               ];
               default = "test-only";
               description = ''
-                Which snapshots root may have this host deploy, by `Push` on
-                the bus.
+                Which snapshots root may have this host deploy, with
+                `deploy-flake push`.
 
-                Effect: `test-only` takes those that are only to be tested,
-                which a reboot ends; `always` makes others the boot entry as
-                well. The host stays with one until its branch is a new commit.
+                Effect: `test-only` takes those that are pushed with
+                `--test-only`, which a reboot ends; `always` makes others the
+                boot entry as well. The host stays with one until its branch is a new commit.
 
                 Risk: a snapshot is in no commit. With `always` a host may run
                 for long what nobody but whoever pushed it has seen.

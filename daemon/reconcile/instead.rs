@@ -40,7 +40,7 @@ pub enum NotBegun {
     /// It is more than a test.
     #[error(
         "this host takes pushes only to be tested (allow = \"test-only\" in [push] of its \
-         configuration): push with test-only, which a reboot ends, or set allow = \"always\" there"
+         configuration): push with --test-only, which a reboot ends, or set allow = \"always\" there"
     )]
     TestOnly,
 }

@@ -24,7 +24,7 @@ use crate::store::snapshot::{
 pub fn phase(name: PhaseName) -> &'static str {
     match name {
         PhaseName::Resting => "resting",
-        PhaseName::Importing => "importing the commit",
+        PhaseName::Importing => "importing the flake",
         PhaseName::Evaluating => "evaluating the configuration",
         PhaseName::Building => "building the system",
         PhaseName::Rooting => "registering the system as a GC root",

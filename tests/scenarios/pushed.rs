@@ -110,7 +110,7 @@ fn a_pushed_snapshot_is_tested_and_held_until_the_next_commit_or_a_reboot() {
 
     let refused = declined(&push(&host, &source, &[]));
     assert!(
-        refused.contains("with test-only") && refused.contains("[push]"),
+        refused.contains("with --test-only") && refused.contains("[push]"),
         "{refused}"
     );
     for (source, options, expected) in [

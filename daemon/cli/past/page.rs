@@ -269,7 +269,7 @@ pub(in crate::cli) mod tests {
   wanted     bbbbbbbbbbbb…-nixos-system-web1-24.11.2
   after      what was wanted, generation 42
   next boot  what was wanted
-  phases     importing the commit 0.1 s; evaluating the configuration 8.4 s;
+  phases     importing the flake 0.1 s; evaluating the configuration 8.4 s;
              building the system 15 s; activating the system for a test 2.1 s;
              watching the host's health 1 min 0 s
   health     watched for 1 min 0 s
