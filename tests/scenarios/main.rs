@@ -75,6 +75,7 @@ mod retrying;
 mod authorising;
 mod commanding;
 mod pushed;
+mod pushing;
 mod status;
 mod planning;
 mod telling;
