@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{error, warn};
 
@@ -44,6 +44,7 @@ use crate::ipc::server::Server;
 use crate::model::failure::Failure;
 use crate::model::system::Configuration;
 use crate::pipeline::Stages;
+use crate::pipeline::build::Building;
 use crate::pipeline::machine::Machine;
 use crate::pipeline::replace::Origin;
 use crate::reconcile::schedule::Draws;
@@ -115,6 +116,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
             configuration: configuration.as_str().to_owned(),
             boot_id: boot_id.clone(),
         },
+        stages.building(),
     );
     let limits = config.remotes.iter().map(|remote| {
         let timeout = remote.timeout(&config.deadlines);
@@ -152,6 +154,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         looks,
         requested,
         wanted,
+        building: stages.building(),
         ready: watch_until_ready(stages),
         terminate: signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?,
         interrupt: signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?,
@@ -189,6 +192,7 @@ struct Channels {
     looks: mpsc::UnboundedReceiver<Sighting>,
     requested: mpsc::Receiver<Request>,
     wanted: mpsc::UnboundedReceiver<FoundOut>,
+    building: watch::Receiver<Building>,
     ready: mpsc::Receiver<Result<(), Failure>>,
     terminate: Signal,
     interrupt: Signal,
@@ -241,6 +245,8 @@ async fn turn<S: Stages>(
                 tell(wanted.reply, answer);
             }
             Some(request) = channels.requested.recv() => answer(&mut core, request),
+            // At most once a second; the newest counts.
+            Ok(()) = channels.building.changed() => core.publish(),
         }
     }
     // Steps run in units of their own and go on; the next daemon adopts them.

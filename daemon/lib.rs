@@ -56,6 +56,7 @@
 //! | [`trust`] | a commit's bytes, keys, the time | who vouches for it: pure |
 //! | [`fetcher`] | the daemon's requests | the mirror: a process of its own |
 //! | [`probe`] | a closure's configuration | what the network looks like from it: a process of its own |
+//! | [`relay`] | what Nix says of a build | lines for the journal, and how far it is: a process of its own |
 //! | [`pipeline`] | an effect | what was found or done: the hands |
 //! | [`guardian`] | a command line and a plan | the previous system again, or a reboot |
 //! | [`store`] | state | ledger, snapshot, lock: what survives |
@@ -79,6 +80,8 @@ pub mod trust;
 pub mod fetcher;
 #[cfg(target_os = "linux")]
 pub mod probe;
+#[cfg(target_os = "linux")]
+pub mod relay;
 #[cfg(target_os = "linux")]
 pub mod pipeline;
 #[cfg(target_os = "linux")]

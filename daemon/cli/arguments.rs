@@ -12,7 +12,7 @@ use super::{
     resume, retry, rollback, show, status, trigger,
 };
 #[cfg(target_os = "linux")]
-use super::{daemon, fetcher, guardian, probe};
+use super::{daemon, fetcher, guardian, probe, relay};
 
 /// Keeps a NixOS host equal to what its git remote asks for.
 ///
@@ -207,6 +207,11 @@ pub enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Probe(probe::Arguments),
+    /// Runs a build and tells how far it is; the daemon has it run, not for use
+    /// by hand.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Relay(relay::Arguments),
 }
 
 impl Arguments {
@@ -308,7 +313,8 @@ impl Command {
             | Self::Doctor(_)
             | Self::Plan(_)
             | Self::Guardian(_)
-            | Self::Probe(_) => false,
+            | Self::Probe(_)
+            | Self::Relay(_) => false,
         }
     }
 }
@@ -528,6 +534,8 @@ mod tests {
                 true,
             ),
             ("probe --config /x", false),
+            ("relay -- /nix build --json -v", true),
+            ("relay", false),
             ("", false),
         ] {
             let words = std::iter::once("deploy-flake").chain(line.split_whitespace());

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::follow::{Follower, News};
 use super::hosts::{self, Confirm, Errand, Repeats, Selection, Stays};
 use super::output::{Output, print};
-use super::patience::{Absence, Patience};
+use super::patience::{Absence, Patience, Sparing};
 use crate::config::duration;
 use crate::ipc::client::{self, Call, CallError, Look};
 use crate::model::deployment::DeploymentId;
@@ -238,7 +238,8 @@ async fn here(asked: &Asked, call: &Call) -> Result<Exit, Failure> {
         Waiting::Over => None,
         Waiting::Commit(expected) => Some(expected),
     };
-    let waited = wait(tell, Asking::new(call.clone(), asked.heard), expected);
+    let asking = Asking::new(call.clone(), asked.heard);
+    let waited = wait(tell, asked.output, asking, expected);
     match asked.timeout {
         None => waited.await,
         // Nothing is lost when the wait is dropped: it only reads.
@@ -266,6 +267,7 @@ fn told(call: &Call, look: Look) -> Event<'_> {
 /// Calls, then reads snapshots until the look is over.
 async fn wait(
     tell: impl Fn(Event<'_>) -> Result<(), Failure>,
+    output: Output,
     asking: Asking,
     expected: Option<&Expected>,
 ) -> Result<Exit, Failure> {
@@ -275,6 +277,7 @@ async fn wait(
     tell(told(call, look))?;
     let mut follower = Follower::new(instance, look.number).answering(call);
     let mut absence = Absence::default();
+    let mut sparing = Sparing::default();
     let mut patience = Patience::default();
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
@@ -295,6 +298,12 @@ async fn wait(
         match follower.see(&snapshot) {
             News::Nothing => {}
             News::Phase(phase) => tell(Event::Phase { phase: &phase })?,
+            News::Progress(progress) => {
+                let progress = &progress;
+                if output == Output::Json || sparing.is_due() {
+                    tell(Event::Progress { progress })?;
+                }
+            }
             News::Over(exit) => match judged(expected, exit, &snapshot)? {
                 Some(exit) => {
                     tell(asking.over(exit, &snapshot))?;

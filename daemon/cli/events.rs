@@ -14,6 +14,7 @@ use super::output::Output;
 use super::text::{absolute, wrap};
 use crate::model::deployment::DeploymentId;
 use crate::model::policy::Guard;
+use crate::model::progress::Progress;
 use crate::model::revision::CommitId;
 use crate::model::text::{LINE_LIMIT, lines, one_line};
 use crate::report::words;
@@ -90,6 +91,12 @@ pub(super) enum Event<'a> {
         /// Which, for which deployment, since when.
         #[serde(flatten)]
         phase: &'a Phase,
+    },
+    /// The phase is further than it was.
+    Progress {
+        /// How far.
+        #[serde(flatten)]
+        progress: &'a Progress,
     },
     /// The branch asks for another commit than the expected one.
     Unexpected {
@@ -178,6 +185,7 @@ impl Event<'_> {
             Self::End {
                 push: Some(last), ..
             } => end_of_push(last),
+            Self::Progress { progress } => words::building(progress),
             Self::End { snapshot, .. } => end(snapshot),
         }
     }
@@ -348,6 +356,18 @@ mod tests {
                 phase: &snapshot.phase
             }),
             r#"{"schema":1,"event":"phase","name":"resting","deployment":"00c0ffee00c0ffee","since":"2026-11-22T12:00:00Z"}"#
+        );
+        let progress = Progress::parse("1 of 3 built: two> x").expect("it is one");
+        let progress = Event::Progress {
+            progress: &progress,
+        };
+        assert_eq!(
+            progress.render(Output::Text).expect("it is text"),
+            "building the system, 1 of 3 built: two> x"
+        );
+        assert_eq!(
+            render(progress),
+            r#"{"schema":1,"event":"progress","built":{"done":1,"expected":3},"fetched":{"done":0,"expected":0},"last_line":"two> x"}"#
         );
         let line = render(over(Exit::Refused, &snapshot));
         let json: serde_json::Value = serde_json::from_str(&line).expect("it is JSON");

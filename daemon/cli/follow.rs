@@ -6,6 +6,7 @@
 use super::exit::Exit;
 use crate::ipc::client::Call;
 use crate::model::deployment::DeploymentId;
+use crate::model::progress::Progress;
 use crate::store::snapshot::{
     ConditionState, Last, OutcomeName, Phase, PhaseName, Pushed, Snapshot,
 };
@@ -17,6 +18,8 @@ pub(super) enum News {
     Nothing,
     /// A phase that was not told.
     Phase(Phase),
+    /// It is further in the phase that was told.
+    Progress(Progress),
     /// The look, and all that came of it, is over.
     Over(Exit),
     /// Another daemon wrote the snapshot: the look's number means nothing to
@@ -30,6 +33,7 @@ pub(super) struct Follower {
     instance: String,
     look: u64,
     told: Option<(Option<DeploymentId>, PhaseName)>,
+    progress: Option<Progress>,
     waits_for: WaitsFor,
 }
 
@@ -51,6 +55,7 @@ impl Follower {
             instance,
             look,
             told: None,
+            progress: None,
             waits_for: WaitsFor::Branch,
         }
     }
@@ -80,10 +85,15 @@ impl Follower {
         if phase.name != PhaseName::Resting {
             let seen = Some((phase.deployment.clone(), phase.name));
             if self.told == seen {
-                return News::Nothing;
+                return self.progress(phase);
             }
             self.told = seen;
-            return News::Phase(phase.clone());
+            // Told with the next snapshot that is read.
+            self.progress = None;
+            return News::Phase(Phase {
+                progress: None,
+                ..phase.clone()
+            });
         }
         // A look that is owed after a deployment may find a newer commit.
         let looks = snapshot.looks;
@@ -99,6 +109,18 @@ impl Follower {
             Some(exit) if looked => News::Over(exit),
             Some(_) | None => News::Nothing,
         }
+    }
+}
+
+impl Follower {
+    /// What is new about how far a phase is.
+    fn progress(&mut self, phase: &Phase) -> News {
+        let is_new = phase.progress.is_some() && self.progress != phase.progress;
+        if !is_new {
+            return News::Nothing;
+        }
+        self.progress.clone_from(&phase.progress);
+        phase.progress.clone().map_or(News::Nothing, News::Progress)
     }
 }
 
@@ -181,11 +203,40 @@ mod tests {
             match follower.see(&at(name, finished, state)) {
                 News::Nothing => {}
                 News::Phase(phase) => told.push(format!("{:?}", phase.name)),
+                News::Progress(progress) => told.push(progress.to_string()),
                 News::Over(exit) => told.push(format!("{exit:?}")),
                 News::Restarted => told.push("restarted".to_owned()),
             }
         }
         assert_eq!(told, ["Evaluating", "Building", "Success"]);
+    }
+
+    #[test]
+    fn how_far_a_build_is_is_told_whenever_it_is_new() {
+        let mut follower = follower(6);
+        let mut see = |progress: Option<&str>| {
+            let mut snapshot = at(PhaseName::Building, 6, ConditionState::Deploying);
+            snapshot.phase.progress = progress.and_then(Progress::parse);
+            match follower.see(&snapshot) {
+                News::Phase(phase) => {
+                    assert_eq!(phase.progress, None);
+                    "phase".to_owned()
+                }
+                News::Progress(progress) => progress.to_string(),
+                News::Nothing => "nothing".to_owned(),
+                News::Over(_) | News::Restarted => panic!("it is not over"),
+            }
+        };
+        for (progress, told) in [
+            (Some("0 of 3 built"), "phase"),
+            (Some("0 of 3 built"), "0 of 3 built"),
+            (Some("0 of 3 built"), "nothing"),
+            (None, "nothing"),
+            (Some("0 of 3 built"), "nothing"),
+            (Some("0 of 3 built: one> x"), "0 of 3 built: one> x"),
+        ] {
+            assert_eq!(see(progress), told, "{progress:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod fetcher;
 mod guardian;
 #[cfg(target_os = "linux")]
 mod probe;
+#[cfg(target_os = "linux")]
+mod relay;
 mod check_config;
 mod patience;
 mod ask;
@@ -83,5 +85,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Guardian(arguments) => guardian::run(&arguments),
         #[cfg(target_os = "linux")]
         Command::Probe(arguments) => probe::run(arguments),
+        #[cfg(target_os = "linux")]
+        Command::Relay(arguments) => relay::run(&arguments),
     }
 }

@@ -22,6 +22,29 @@ const ABSENCE: Duration = Duration::from_secs(30);
 /// How long the branch has to show the expected commit: mirrors of a forge lag.
 const EXPECT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often lines tell people how far a build is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// When people were last told what changes all the time.
+#[derive(Debug, Default)]
+pub(super) struct Sparing {
+    since_boot: Option<Duration>,
+}
+
+impl Sparing {
+    /// Whether they may be told again now; then they are.
+    pub(super) fn is_due(&mut self) -> bool {
+        let now = clock::now().since_boot;
+        let is_due = self
+            .since_boot
+            .is_none_or(|last| now.saturating_sub(last) >= PROGRESS_INTERVAL);
+        if is_due {
+            self.since_boot = Some(now);
+        }
+        is_due
+    }
+}
+
 /// Since when no daemon lives.
 #[derive(Default)]
 pub(super) struct Absence {

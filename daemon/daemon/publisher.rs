@@ -14,11 +14,13 @@ use tracing::warn;
 use super::standing::Standing;
 use crate::host::clock;
 use crate::ipc::server;
-use crate::model::deployment::Finished;
+use crate::model::deployment::{DeploymentId, Finished};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::pause::Pause;
 use crate::model::policy::Mode;
+use crate::model::progress::Progress;
 use crate::model::revision::{Branch, Candidate, CommitId};
+use crate::pipeline::build::Building;
 use crate::reconcile::branches;
 use crate::reconcile::choose::{self, Offered, Place};
 use crate::reconcile::condition::{Condition, Surroundings, condition};
@@ -34,6 +36,7 @@ pub(super) struct Publisher {
     daemon: snapshot::Daemon,
     host: snapshot::Host,
     bus: watch::Sender<server::State>,
+    building: watch::Receiver<Building>,
     last: Option<Snapshot>,
     /// The status text that systemd was told last.
     line: String,
@@ -45,6 +48,7 @@ impl Publisher {
         path: PathBuf,
         daemon: snapshot::Daemon,
         host: snapshot::Host,
+        building: watch::Receiver<Building>,
     ) -> (Self, watch::Receiver<server::State>) {
         let (bus, receiver) = watch::channel(server::State::default());
         let publisher = Self {
@@ -52,6 +56,7 @@ impl Publisher {
             daemon,
             host,
             bus,
+            building,
             last: None,
             line: String::new(),
             drift: story::Drift::default(),
@@ -142,11 +147,21 @@ impl Publisher {
             Some(_) => now,
             None => since_last(state).unwrap_or(now),
         };
+        let progress = self.progress(name, deployment.as_ref());
         snapshot::Phase {
             name,
             deployment,
             since,
+            progress,
         }
+    }
+
+    /// How far this deployment's build is, while it is being built.
+    fn progress(&self, phase: PhaseName, current: Option<&DeploymentId>) -> Option<Progress> {
+        let building = self.building.borrow();
+        let (deployment, progress) = building.as_ref()?;
+        let is_it = phase == PhaseName::Building && current == Some(deployment);
+        is_it.then(|| progress.clone())
     }
 
     fn condition(

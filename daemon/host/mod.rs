@@ -15,6 +15,8 @@ pub mod child;
 pub mod cgroup;
 pub mod lines;
 pub mod foreground;
+#[cfg(target_os = "linux")]
+pub mod relayed;
 pub mod terminal;
 pub mod signals;
 #[cfg(target_os = "linux")]

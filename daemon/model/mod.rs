@@ -14,6 +14,7 @@ pub mod failure;
 pub mod deployment;
 pub mod push;
 pub mod pause;
+pub mod progress;
 pub mod health;
 pub mod rollback;
 pub mod stage;

@@ -22,7 +22,7 @@ pub use evaluate::{Evaluating, Flakes, evaluate};
 pub use import::{Repository, Source, import};
 pub use inputs::Inputs;
 pub use pushed::take;
-pub use realise::build;
+pub use realise::{Building, build};
 pub use root::root;
 
 use super::step::{StepEnd, StepReport};

@@ -66,6 +66,8 @@ pub struct Machine {
     origin: Origin,
     /// What an operator said last, of which deployment's system.
     said: watch::Sender<Option<(DeploymentId, Word)>>,
+    /// How far a build is.
+    building: watch::Sender<build::Building>,
 }
 
 impl Machine {
@@ -101,7 +103,13 @@ impl Machine {
             compared: tokio::sync::Mutex::default(),
             origin,
             said: watch::Sender::new(None),
+            building: watch::Sender::new(None),
         }
+    }
+
+    /// How far a build is, whenever that is new: at most once a second.
+    pub fn building(&self) -> watch::Receiver<build::Building> {
+        self.building.subscribe()
     }
 
     /// Whether the remote can be asked from a closure.
@@ -246,7 +254,16 @@ impl Stages for Machine {
         derivation: &Derivation,
     ) -> Result<Toplevel, BuildFailure> {
         let reserve = self.guards.store_reserve;
-        build::build(&self.steps, id, derivation, reserve, self.deadlines.build).await
+        let deadline = self.deadlines.build;
+        build::build(
+            &self.steps,
+            id,
+            derivation,
+            reserve,
+            deadline,
+            &self.building,
+        )
+        .await
     }
 
     async fn root(

@@ -18,6 +18,7 @@ use crate::host::systemd::{
 };
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::progress::Progress;
 use crate::model::stage::UnitStep;
 
 mod plan;
@@ -117,6 +118,13 @@ impl Steps {
         }
         let ended = self.systemd.wait_ended(&unit).await;
         self.report(plan, ended.map_err(step_failed)?).await
+    }
+
+    /// How far the step says it is; None, if it says nothing, or that cannot be
+    /// read: nothing depends on it.
+    pub async fn progress(&self, step: UnitStep) -> Option<Progress> {
+        let text = self.systemd.status_text(&step.unit()).await;
+        Progress::parse(&text.ok()??)
     }
 
     /// Lets go the unit of a step whose result was read and written down.

@@ -4,10 +4,12 @@
 //! In: names, and the facts of the moment. Out: sentences. Must not: depend on
 //! the time or on where they are shown.
 
+mod building;
 mod testing;
 mod pausing;
 mod pushing;
 
+pub use building::building;
 pub use pausing::until;
 pub use pushing::pushed;
 pub use testing::testing;

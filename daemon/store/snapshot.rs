@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{FailureClass, FailureCode};
 use crate::model::pause::UserId;
+use crate::model::progress::Progress;
 use crate::model::revision::{Branch, CommitId};
 use crate::model::system::{BootId, Derivation, Generation, Observed, Toplevel};
 
@@ -376,6 +377,9 @@ pub struct Phase {
     pub deployment: Option<DeploymentId>,
     /// Since when.
     pub since: Timestamp,
+    /// How far a build is, once that is known. Older daemons do not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// The phases of a deployment, in their order, and rest.

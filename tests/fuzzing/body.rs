@@ -6,13 +6,14 @@ use std::sync::LazyLock;
 
 use deploy_flake::config::fuzzing::fuzz_configuration;
 use deploy_flake::fetcher::fuzzing::{fuzz_answer, fuzz_refs, fuzz_request};
+use deploy_flake::relay::fuzzing::fuzz_build_stream;
 use deploy_flake::store::ledger::fuzzing::fuzz_ledger;
 use deploy_flake::trust::fuzzing::{
     fuzz_allowed_signers, fuzz_commit, fuzz_keyring, fuzz_openpgp_signature, fuzz_revoked,
     fuzz_ssh_signature, fuzz_tag,
 };
 
-const BODIES: [(&str, fn(&[u8])); 12] = [
+const BODIES: [(&str, fn(&[u8])); 13] = [
     ("refs", fuzz_refs),
     ("request", fuzz_request),
     ("answer", fuzz_answer),
@@ -25,6 +26,7 @@ const BODIES: [(&str, fn(&[u8])); 12] = [
     ("revoked", fuzz_revoked),
     ("configuration", fuzz_configuration),
     ("ledger", fuzz_ledger),
+    ("build-stream", fuzz_build_stream),
 ];
 
 static BODY: LazyLock<fn(&[u8])> = LazyLock::new(|| {

@@ -10,6 +10,7 @@ use std::path::Path;
 use deploy_flake::config::fuzzing::fuzz_configuration;
 use deploy_flake::fetcher::fuzzing::{fuzz_answer, fuzz_refs, fuzz_request};
 use deploy_flake::fetcher::wire::{Answer, Request};
+use deploy_flake::relay::fuzzing::fuzz_build_stream;
 use deploy_flake::store::ledger::fuzzing::fuzz_ledger;
 
 #[path = "../../daemon/fetcher/tests/protocol.rs"]
@@ -75,6 +76,13 @@ fn no_ledger_makes_its_reader_panic() {
     let names = ["confirming", "testing", "writing-boot-entry"];
     let corpus = names.map(|name| file(&format!("daemon/store/ledger/version-1-{name}")));
     fuzz(13, &slices(&corpus), fuzz_ledger);
+}
+
+#[test]
+fn no_stream_of_nix_makes_the_relay_panic() {
+    let names = ["built", "failed", "substituted"];
+    let corpus = names.map(|name| file(&format!("daemon/relay/fixtures/{name}.stream")));
+    fuzz(16, &slices(&corpus), fuzz_build_stream);
 }
 
 const REQUESTS: [&str; 5] = [

@@ -65,6 +65,7 @@ mod modes;
 mod configuring;
 mod triggering;
 mod triggering_from_afar;
+mod building;
 mod many_hosts;
 mod many_hosts_lost;
 mod many_hosts_asked;

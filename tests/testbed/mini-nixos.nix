@@ -65,6 +65,10 @@
   # What the system holds besides, each a store path of that name, such as "hello-2.12".
   packages ? [ ],
 
+  # Shell that the builder runs first, and so many small derivations that are built before: a build that takes its time.
+  buildScript ? "",
+  parts ? 0,
+
   # Things that are wrong.
   switchable ? true,
   buildFails ? false,
@@ -258,7 +262,7 @@ let
     set -eu
     PATH=/usr/bin:/bin
     ${hook} build $out
-    ${if buildFails then "echo 'error: this build is made to fail' >&2; exit 1" else ""}
+    ${if buildFails then "echo 'error: this build is made to fail' >&2; exit 1" else buildScript}
     mkdir -p $out/etc/systemd/system/multi-user.target.wants $out/etc/systemd/system/sockets.target.wants
     cd /usr/lib/systemd/system
     for target in multi-user basic sysinit sockets timers paths network network-online getty local-fs remote-fs; do
@@ -289,13 +293,19 @@ let
 
   # The sum is asked for and never used.
   work = foldl' (sum: n: sum + n) 0 (genList (n: n) evaluationWork);
-  system = derivation {
+  part = n: derivation {
+    name = "part-${toString n}";
+    system = platform;
+    builder = "/bin/sh";
+    args = [ "-c" "echo part ${toString n} is made; echo ${label} > $out" ];
+  };
+  system = derivation ({
     name = "nixos-system-${name}-${label}";
     system = platform;
     builder = "/bin/sh";
     args = [ builder ];
     inherit daemonTree;
-  };
+  } // (if parts == 0 then { } else { parts = genList part parts; }));
 in
 if evaluationError != null then throw evaluationError
 else if work < 0 then throw "cannot happen"

@@ -236,7 +236,9 @@ fn width_of(character: char) -> usize {
 
 #[cfg(test)]
 pub(in crate::cli) mod tests {
+    use super::super::story::News;
     use super::*;
+    use crate::model::progress::Progress;
 
     const WIDE: Size = Size {
         columns: 80,
@@ -273,7 +275,11 @@ pub(in crate::cli) mod tests {
              timed out",
         );
         lost.is_lost = true;
-        let rows = [row("web1", 0, "building the system"), lost];
+        let progress = Progress::parse(
+            "41 of 126 built, 12 of 260 fetched: linux-6.6.61> CC drivers/net/ethernet/intel/igb/igb_main.o",
+        );
+        let building = words::news(&News::Progress(progress.expect("it is one")));
+        let rows = [row("web1", 0, &building), lost];
         board
             .draw(&[over], &rows, 3, now, size)
             .trim_end()
@@ -286,7 +292,7 @@ pub(in crate::cli) mod tests {
             screen(80),
             "\
 ✗ web3             1m02s  rolled back: The previous system runs again; commit 0…
-⠋ web1             1m35s  building the system
+⠋ web1             1m35s  building the system, 41 of 126 built, 12 of 260 fetch…
 ! root@web2:2222   1m00s  no connection, trying again in 2 s: ssh: connect to h…
 3 more to begin"
         );

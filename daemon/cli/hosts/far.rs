@@ -11,6 +11,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::model::progress::{Count, Progress};
 use crate::model::revision::CommitId;
 use crate::model::text::{LINE_LIMIT, lines, one_line};
 
@@ -47,6 +48,8 @@ pub(super) enum Said {
         /// Of which deployment.
         deployment: Option<Word>,
     },
+    /// How far the phase is.
+    Progress(Progress),
     /// The daemon was restarted, and was told again.
     Restarted,
     /// The branch asks for another commit than the one that was expected.
@@ -188,6 +191,31 @@ pub(super) struct Phase {
     pub(super) name: Word,
     /// Since when.
     pub(super) since: jiff::Timestamp,
+    /// How far it is.
+    #[serde(default)]
+    progress: Option<FarProgress>,
+}
+
+impl Phase {
+    /// How far it is.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        self.progress.clone().map(Progress::from)
+    }
+}
+
+/// How far a build is, as another host says it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct FarProgress {
+    built: Count,
+    fetched: Count,
+    #[serde(default)]
+    last_line: Sentence,
+}
+
+impl From<FarProgress> for Progress {
+    fn from(far: FarProgress) -> Self {
+        Self::new(far.built, far.fetched, far.last_line.as_str())
+    }
 }
 
 /// The answer, and why.
@@ -264,6 +292,10 @@ pub(super) fn understand(line: &[u8]) -> Result<Said, Malformed> {
             name: part(value.get("name"), "name")?,
             deployment: part(value.get("deployment"), "deployment")?,
         },
+        "progress" => {
+            let progress: FarProgress = part(Some(&value), "progress")?;
+            Said::Progress(progress.into())
+        }
         "restarted" => Said::Restarted,
         "unexpected" => Said::Unexpected {
             wanted: part(value.get("wanted"), "wanted")?,
@@ -343,6 +375,17 @@ pub(super) mod tests {
                     name: word("building"),
                     deployment: Some(word("00c0ffee00c0ffee")),
                 },
+            ),
+            (
+                br#"{"schema":1,"event":"progress","built":{"done":1,"expected":3},"fetched":{"done":0,"expected":0},"last_line":"\u001b[2J"}"#,
+                Said::Progress(Progress::new(
+                    Count {
+                        done: 1,
+                        expected: 3,
+                    },
+                    Count::default(),
+                    "\u{1b}[2J",
+                )),
             ),
             (
                 br#"{"schema":1,"event":"restarted","look":1}"#,

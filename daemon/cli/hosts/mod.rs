@@ -390,6 +390,7 @@ fn over(news: &News) -> Option<&Fate> {
         | News::Pushed { .. }
         | News::Told { .. }
         | News::Phase(_)
+        | News::Progress(_)
         | News::Restarted
         | News::Unexpected { .. }
         | News::Confirmed(_)

@@ -236,7 +236,12 @@ fn doing(glimpse: &Glimpse) -> (Timestamp, String) {
     let (since, what) = if glimpse.phase.name.as_str() == "resting" {
         (condition.since, condition.why.as_str().to_owned())
     } else {
-        (glimpse.phase.since, phase_words(&glimpse.phase.name))
+        let what = match glimpse.phase.progress() {
+            // That it is building is what the counts say.
+            Some(progress) => progress.to_string(),
+            None => phase_words(&glimpse.phase.name),
+        };
+        (glimpse.phase.since, what)
     };
     match glimpse.daemon_running {
         Some(false) => {
@@ -277,6 +282,11 @@ pub(in crate::cli) mod tests {
         let deploying = answer(|json| {
             json["condition"]["state"] = "deploying".into();
             json["phase"]["name"] = "building".into();
+            json["phase"]["progress"] = json!({
+                "built": {"done": 41, "expected": 126},
+                "fetched": {"done": 0, "expected": 0},
+                "last_line": "linux-6.6.61> CC igb_main.o",
+            });
         });
         let stopped = answer(|json| json["daemon_running"] = false.into());
         let unreachable = Fate::of(Ending::Unreachable).because("ssh: no route to host");
@@ -298,7 +308,7 @@ pub(in crate::cli) mod tests {
             "\
 HOST        STATE               COMMIT        SINCE           WHAT
 web1        converged           0123456789ab  12 minutes ago  The host is what main asks for.
-web2        deploying           0123456789ab  12 minutes ago  building the system
+web2        deploying           0123456789ab  12 minutes ago  41 of 126 built: linux-6.6.61> CC igb_main.o
 root@web3   converged           0123456789ab  12 minutes ago  the daemon is NOT RUNNING; its last word: The host is what main asks for.
 web4        not-running         -             -               the daemon has not run since the host was booted
 web5        unreachable         -             -               ssh: no route to host"

@@ -30,6 +30,12 @@ pub(super) fn json(label: &str, news: &News) -> String {
         }
         News::Pushed { look } => json!({"event": "pushed", "look": look}),
         News::Phase(name) => json!({"event": "phase", "name": name.as_str()}),
+        News::Progress(it) => json!({
+            "event": "progress",
+            "built": it.built,
+            "fetched": it.fetched,
+            "last_line": it.last_line,
+        }),
         News::Restarted => json!({"event": "restarted"}),
         News::Unexpected { wanted } => json!({"event": "unexpected", "wanted": wanted}),
         News::Confirmed(it) => json!({"event": "confirmed", "deployment": it.as_str()}),

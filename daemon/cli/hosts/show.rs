@@ -12,6 +12,7 @@ use super::{over, plain, words};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, print, write};
+use crate::cli::patience::Sparing;
 use crate::host::environment::{self, Terminal};
 use crate::host::{clock, terminal};
 
@@ -27,6 +28,8 @@ pub(super) struct Show {
 struct Host {
     label: String,
     state: State,
+    /// How often lines tell how far its build is.
+    sparing: Sparing,
 }
 
 enum State {
@@ -64,6 +67,7 @@ impl Show {
         let host = |label| Host {
             label,
             state: State::Waiting,
+            sparing: Sparing::default(),
         };
         Self {
             hosts: labels.into_iter().map(host).collect(),
@@ -83,7 +87,8 @@ impl Show {
                 // Every connection begins like that; and of one host alone the
                 // summary tells how it ended, and more.
                 let is_told = over(&news).is_some_and(|fate| is_alone && !fate.ending.is_fine());
-                if news != News::Connecting && !is_told {
+                let is_much = matches!(news, News::Progress(_)) && !host.sparing.is_due();
+                if news != News::Connecting && !is_told && !is_much {
                     print(&plain::text(&host.label, &news))?;
                 }
             }
@@ -212,6 +217,7 @@ impl Host {
             | News::Pushed { .. }
             | News::Told { .. }
             | News::Phase(_)
+            | News::Progress(_)
             | News::Restarted
             | News::Unexpected { .. }
             | News::Confirmed(_)

@@ -17,6 +17,7 @@ use super::fate::{About, Ending, Fate};
 use super::stderr::{is_final, last_line, refusal};
 use crate::cli::exit::Exit;
 use crate::config::duration;
+use crate::model::progress::Progress;
 use crate::model::revision::CommitId;
 use crate::report::words;
 use crate::store::snapshot::PhaseName;
@@ -77,6 +78,8 @@ pub(super) enum News {
     },
     /// A phase began.
     Phase(Word),
+    /// It is further in that phase.
+    Progress(Progress),
     /// The daemon was restarted.
     Restarted,
     /// The branch asks for another commit, so far.
@@ -198,6 +201,7 @@ impl<'a> Story<'a> {
                 self.phase = Some(name.clone());
                 is_new.then_some(News::Phase(name))
             }
+            Said::Progress(progress) => Some(News::Progress(progress)),
             Said::Restarted => Some(News::Restarted),
             Said::Unexpected { wanted } => Some(News::Unexpected { wanted }),
             Said::End(end) => Some(News::Over(Box::new(self.fate(*end)))),

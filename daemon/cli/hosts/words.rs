@@ -8,6 +8,7 @@ use super::fate::{About, Ending, Fate, counts};
 use super::story::{News, phase_words};
 use crate::cli::text::wrap;
 use crate::config::duration;
+use crate::report::words::building;
 
 /// Of how many hosts what a step said last is shown; of more, nobody reads it.
 const DETAILED: usize = 3;
@@ -32,6 +33,7 @@ pub(super) fn news(news: &News) -> String {
             format!("the daemon has the snapshot, and goes on by itself (look {look})")
         }
         News::Phase(phase) => phase_words(phase),
+        News::Progress(progress) => building(progress),
         News::Restarted => "the daemon was restarted, and looks again".to_owned(),
         News::Unexpected { wanted } => {
             let wanted = wanted.as_ref().map_or("nothing", |commit| commit.short());
@@ -137,6 +139,7 @@ mod tests {
 
     use super::super::far::Word;
     use super::*;
+    use crate::model::progress::Progress;
     use crate::store::snapshot::example::commit;
 
     fn fates() -> Vec<(&'static str, Fate)> {
@@ -233,6 +236,10 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
                 "bringing the previous system back",
             ),
             (News::Phase(word("dreaming-aloud")), "dreaming aloud"),
+            (
+                News::Progress(Progress::parse("1 of 3 built: two> x").expect("it is one")),
+                "building the system, 1 of 3 built: two> x",
+            ),
             (
                 News::Confirmed(word("00c0ffee00c0ffee")),
                 "confirmed, and deployed as soon as it is healthy",

@@ -321,6 +321,11 @@ fn doing(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     let doing = words::phase(phase.name);
     let since = relative(phase.since, now);
     page.fact("doing", &format!("{doing}, since {since}"));
+    if let Some(progress) = &phase.progress {
+        // The file could be written by whoever is root; the line is others' anyway.
+        let text = one_line(&progress.to_string(), LINE_LIMIT);
+        page.fact("", &text);
+    }
     if let Some(deployment) = &phase.deployment {
         let id = one_line(&deployment.0, LINE_LIMIT);
         page.fact("", &format!("journalctl DEPLOY_FLAKE_DEPLOYMENT={id}"));

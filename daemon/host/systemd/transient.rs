@@ -73,6 +73,8 @@ pub struct TransientUnit {
     pub delegate: bool,
     /// What follows when somebody kills it.
     pub when_killed: WhenKilled,
+    /// Whether its main process tells systemd how far it is.
+    pub tells: bool,
 }
 
 /// What a shutdown does to a unit.
@@ -173,6 +175,7 @@ impl TransientUnit {
             at_shutdown: AtShutdown::Stopped,
             delegate: false,
             when_killed: WhenKilled::Fails,
+            tells: false,
         }
     }
 
@@ -211,6 +214,9 @@ impl TransientUnit {
         properties.extend(self.stopping());
         if self.delegate {
             properties.push(("Delegate", true.into()));
+        }
+        if self.tells {
+            properties.push(("NotifyAccess", "main".into()));
         }
         match self.when_killed {
             WhenKilled::Fails => {}

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use zbus::{OwnedObjectPath, OwnedVariant};
 
 use super::bus::{Systemd, SystemdError, call, unless_not_loaded};
-use super::proxies::{EVERY_INTERFACE, UNIT_INTERFACE, UnitPropertiesProxy};
+use super::proxies::{EVERY_INTERFACE, SERVICE_INTERFACE, UNIT_INTERFACE, UnitPropertiesProxy};
 use super::state::{ActiveState, Description, UnitState, UnitStatus};
 use super::timer::{self, TimerStatus};
 
@@ -80,6 +80,21 @@ impl Systemd {
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()
             .await
+    }
+
+    /// What a service's processes told last of how far it is; None when it is not
+    /// loaded, or nothing was told.
+    pub async fn status_text(&self, name: &str) -> Result<Option<String>, SystemdError> {
+        let read = async {
+            let Some(path) = self.find(name).await? else {
+                return Ok(None);
+            };
+            let properties = self.properties(path).await?;
+            unless_not_loaded(properties.get(SERVICE_INTERFACE, "StatusText").await)
+        };
+        let text = read.await.map_err(call(format!("describe unit {name}")))?;
+        let text = text.and_then(|text| String::try_from(text).ok());
+        Ok(text.filter(|text| !text.is_empty()))
     }
 
     /// The argument vectors that a service starts with; None when it is not

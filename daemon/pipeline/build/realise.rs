@@ -5,6 +5,10 @@
 //!
 //! The unit sees the network although only the Nix daemon uses it: a client
 //! that sees none tells the daemon not to substitute.
+//!
+//! Nix runs below our own program (`relay`), which writes what Nix would have
+//! written and tells systemd how far it is. There it is read from now and then:
+//! a daemon that was restarted finds it where the one before did.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,12 +16,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::sleep;
 
-use super::evaluate::environment;
+use super::evaluate::environment as variables;
 use super::words::{self, Cause};
 use super::{Work, argv};
+use crate::host::environment;
 use crate::model::deployment::DeploymentId;
 use crate::model::failure::{Failure, FailureClass, FailureCode};
+use crate::model::progress::Progress;
 use crate::model::stage::{BuildFailure, UnitStep};
 use crate::model::system::{Derivation, StorePath, Toplevel};
 use crate::pipeline::room;
@@ -32,14 +40,21 @@ const WORK: Work = Work {
     setting: "`deadlines.build`",
 };
 
+/// How often it is asked how far a build is, and so how often anybody is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far which deployment's build is, as long as it goes on.
+pub type Building = Option<(DeploymentId, Progress)>;
+
 /// Builds or substitutes the derivation, if the store has room: five percent,
-/// and `reserve` bytes.
+/// and `reserve` bytes. Meanwhile `building` says how far it is.
 pub async fn build(
     steps: &Steps,
     id: &DeploymentId,
     derivation: &Derivation,
     reserve: u64,
     deadline: Duration,
+    building: &watch::Sender<Building>,
 ) -> Result<Toplevel, BuildFailure> {
     has_room(steps, id, derivation, reserve)
         .await
@@ -50,11 +65,17 @@ pub async fn build(
         commands: vec![command(&steps.programs().nix, derivation)],
         user: StepUser::Build,
         deadline,
-        environment: environment(steps.programs()),
+        environment: variables(steps.programs()),
         credentials: Vec::new(),
         capture: true,
     };
-    let report = steps.run(&plan).await.map_err(BuildFailure::Failed)?;
+    // Cancel-safe: a watch that is dropped has told, or has not.
+    let report = tokio::select! {
+        report = steps.run(&plan) => report,
+        never = watch(steps, id, building) => match never {},
+    };
+    building.send_if_modified(|it| it.take_if(|(building, _)| building == id).is_some());
+    let report = report.map_err(BuildFailure::Failed)?;
     answer(&report, derivation).map_err(|failure| {
         // Between evaluation and build nothing holds the derivation.
         if derivation.path().as_path().exists() {
@@ -63,6 +84,26 @@ pub async fn build(
             BuildFailure::DerivationMissing
         }
     })
+}
+
+/// Tells how far the build is, whenever that is new.
+async fn watch(
+    steps: &Steps,
+    id: &DeploymentId,
+    building: &watch::Sender<Building>,
+) -> std::convert::Infallible {
+    loop {
+        sleep(PROGRESS_INTERVAL).await;
+        let Some(progress) = steps.progress(UnitStep::Build).await else {
+            continue;
+        };
+        let now = Some((id.clone(), progress));
+        building.send_if_modified(|before| {
+            let is_new = *before != now;
+            *before = now;
+            is_new
+        });
+    }
 }
 
 /// Whether there is room, where something is going to be built: a host that is
@@ -91,21 +132,31 @@ fn output(derivation: &str) -> Option<&str> {
     path.starts_with('/').then_some(path)
 }
 
+/// Nix below the relay; if that cannot be found, Nix alone: then a build tells
+/// nothing of how far it is, and is a build all the same.
 fn command(nix: &Path, derivation: &Derivation) -> Vec<String> {
+    let relay = environment::own_program().ok().filter(|it| it.is_file());
     let output = format!("{derivation}^out");
-    argv(
-        nix,
-        [
+    let arguments = |log: &[&'static str]| {
+        let fixed = [
             "--extra-experimental-features",
             "nix-command flakes",
             "build",
             "--json",
-            "--print-build-logs",
             "--out-link",
             OUT_LINK,
             &output,
-        ],
-    )
+        ];
+        argv(nix, fixed.into_iter().chain(log.iter().copied()))
+    };
+    match relay {
+        Some(relay) => {
+            let mut command = argv(&relay, ["relay", "--"]);
+            command.extend(arguments(&["--log-format", "internal-json"]));
+            command
+        }
+        None => arguments(&["--print-build-logs"]),
+    }
 }
 
 /// One element of what `nix build --json` prints.

@@ -80,6 +80,7 @@ impl StepPlan {
         if self.capture {
             unit.stdout = StandardOutput::File(captured);
         }
+        unit.tells = self.step == UnitStep::Build;
         match self.user {
             StepUser::Root => {}
             StepUser::Build => confine(&mut unit),
@@ -220,6 +221,24 @@ mod tests {
             let writes = [UnitStep::Profile, UnitStep::Boot, UnitStep::Restore].contains(&step);
             let waits = at_shutdown(step) == AtShutdown::WaitedFor;
             assert_eq!(waits, writes, "{}", step.name());
+        }
+    }
+
+    #[test]
+    fn only_the_build_tells_systemd_how_far_it_is() {
+        for &step in UnitStep::ALL {
+            let plan = StepPlan {
+                step,
+                deployment: DeploymentId("0123456789abcdef".to_owned()),
+                commands: Vec::new(),
+                user: StepUser::Build,
+                deadline: Duration::from_secs(60),
+                environment: Vec::new(),
+                credentials: Vec::new(),
+                capture: false,
+            };
+            let unit = plan.unit("/bin", PathBuf::new());
+            assert_eq!(unit.tells, step == UnitStep::Build, "{}", step.name());
         }
     }
 

@@ -121,6 +121,7 @@ pub(crate) fn full() -> Snapshot {
             name: PhaseName::Resting,
             deployment: Some(id.clone()),
             since: noon(),
+            progress: None,
         },
         condition: Condition {
             state: ConditionState::Converged,

@@ -1,8 +1,9 @@
 //! The page as people see it, in every state.
 
 use super::*;
+use crate::model::progress::Progress;
 use crate::store::snapshot::example::full;
-use crate::store::snapshot::{ConditionState, OutcomeName, PlaceName, RemoteError};
+use crate::store::snapshot::{ConditionState, OutcomeName, PhaseName, PlaceName, RemoteError};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("it is a time")
@@ -303,4 +304,19 @@ fn what_operators_said_is_told_with_the_way_out() {
              reboot
 ";
     assert!(page.contains(held), "{page}");
+}
+
+#[test]
+fn a_build_says_how_far_it_is_and_what_was_said_last() {
+    let mut snapshot = converged();
+    snapshot.phase.name = PhaseName::Building;
+    let line = "41 of 126 built, 12 of 260 fetched: linux-6.6.61> CC drivers/net/igb.o";
+    snapshot.phase.progress = Progress::parse(line);
+    let page = render(&snapshot, Life::Running, now());
+    let told = "
+  doing      building the system, since 12 minutes ago
+             41 of 126 built, 12 of 260 fetched: linux-6.6.61> CC
+             drivers/net/igb.o
+";
+    assert!(page.contains(told), "{page}");
 }
