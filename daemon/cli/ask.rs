@@ -335,7 +335,10 @@ async fn wait(
                 // It is not on the bus yet, or gone again.
                 Err(CallError::NotRunning | CallError::Silent | CallError::NoBus(_)) => {}
                 Err(
-                    error @ (CallError::Denied(_) | CallError::Declined(_) | CallError::Failed(_)),
+                    error @ (CallError::Denied(_)
+                    | CallError::Declined(_)
+                    | CallError::Unknown { .. }
+                    | CallError::Failed(_)),
                 ) => {
                     return Err(refused(error));
                 }
@@ -513,6 +516,7 @@ fn not_called(error: CallError, call: &Call) -> Failure {
             "See `deploy-flake status`; systemd restarts a daemon that hangs.",
         ),
         CallError::Declined(_) => (Exit::Refused, "See `deploy-flake status`."),
+        CallError::Unknown { .. } => (Exit::Error, HINT_OTHER_VERSION),
         CallError::Failed(_) => (Exit::Error, "See `journalctl -u deploy-flake`."),
     };
     Failure::new(exit, error).hint(hint)

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::ask::{HINT_NOT_RUNNING, HINT_OPERATE};
+use super::ask::{HINT_NOT_RUNNING, HINT_OPERATE, HINT_OTHER_VERSION};
 use super::events::Event;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -120,6 +120,7 @@ fn not_given(error: CallError) -> Failure {
             "See `deploy-flake status`; systemd restarts a daemon that hangs.",
         ),
         CallError::Declined(_) => (Exit::Refused, "See `deploy-flake status`."),
+        CallError::Unknown { .. } => (Exit::Error, HINT_OTHER_VERSION),
         CallError::Failed(_) => (Exit::Error, "See `journalctl -u deploy-flake`."),
     };
     Failure::new(exit, error).hint(hint)

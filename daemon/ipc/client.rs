@@ -116,6 +116,18 @@ pub enum CallError {
     /// The daemon heard it, and does not do it now.
     #[error("{0}")]
     Declined(String),
+    /// The daemon is older than this command, and has no such method.
+    #[error(
+        "the daemon, which is deploy-flake {daemon}, does not know the method {method} that this \
+         command, which is {}, needs",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Unknown {
+        /// The method.
+        method: &'static str,
+        /// The daemon's version, safe to show.
+        daemon: String,
+    },
     /// Everything else.
     #[error("call the daemon")]
     Failed(#[source] Box<dyn Error + Send + Sync>),

@@ -349,6 +349,49 @@ mod tests {
         assert!(methods.len() >= 4, "{xml}");
     }
 
+    /// What stands there is what programs of other versions call: a line may be added, and none may change or go.
+    #[test]
+    fn the_interface_is_the_documented_one() {
+        let (requests, _asked) = mpsc::channel(1);
+        let (_known, state) = watch::channel(State::default());
+        let mut xml = String::new();
+        Control::new(requests, state).introspect_to_writer(&mut xml, 0);
+        let value = |text: &str, name: &str| {
+            let (_, rest) = text.split_once(&format!(" {name}=\""))?;
+            Some(rest.split('"').next()?.to_owned())
+        };
+        let method = |text: &str| {
+            let body = text.split("</method>").next().unwrap_or_default();
+            let arguments = body.split("<arg ").skip(1);
+            let (mut taken, mut answered) = (String::new(), String::new());
+            for argument in arguments {
+                let argument = format!(" {argument}");
+                let kind = value(&argument, "type").expect("it has a type");
+                match value(&argument, "direction").as_deref() {
+                    Some("out") => answered.push_str(&kind),
+                    _ => taken.push_str(&kind),
+                }
+            }
+            let name = value(&format!(" {text}"), "name").expect("it has a name");
+            format!("{name}({taken}) {answered}")
+        };
+        let property = |text: &str| {
+            let text = format!(" {text}");
+            let name = value(&text, "name").expect("it has a name");
+            let kind = value(&text, "type").expect("it has a type");
+            format!("{name} {kind}")
+        };
+        let mut methods: Vec<String> = xml.split("<method ").skip(1).map(method).collect();
+        let mut properties: Vec<String> = xml.split("<property ").skip(1).map(property).collect();
+        methods.sort_unstable();
+        properties.sort_unstable();
+        let found = [methods, properties].concat().join("\n");
+        let document = include_str!("../../docs/control.md");
+        let listed = document.split("```text\n").nth(1);
+        let listed = listed.and_then(|rest| rest.split("\n```").next());
+        assert_eq!(listed, Some(&*found), "{xml}");
+    }
+
     #[test]
     fn a_pause_is_bounded_in_time_and_words() {
         assert_eq!(length(0).ok(), Some(None));

@@ -10,7 +10,10 @@ use serde_json::Value;
 /// As Cargo.lock names it.
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-#[expect(clippy::disallowed_methods, reason = "cargo is asked what it would compile")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo is asked what it would compile"
+)]
 /// Every package that is compiled for some target of `deny.toml`, tests' own included.
 fn packages(policy: &toml::Table) -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));

@@ -66,6 +66,7 @@ mod configuring;
 mod triggering;
 mod triggering_from_afar;
 mod building;
+mod versions;
 mod many_hosts;
 mod many_hosts_lost;
 mod many_hosts_asked;

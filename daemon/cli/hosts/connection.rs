@@ -17,6 +17,7 @@ use super::far::{self, LINE_BYTES, Malformed};
 use super::fate::{Ending, Fate};
 use super::ssh::{self, Prompts};
 use super::story::{News, Next, Story};
+use super::versions;
 use crate::host::lines::{Ended, Line, Lines};
 use crate::host::{clock, random};
 
@@ -108,7 +109,7 @@ async fn connections(
         };
         let (code, stderr) = (ended.status.code(), &ended.stderr_tail);
         match story.ended(code, stderr, clock::awake(), random::bits()) {
-            Next::Over(fate) => return fate,
+            Next::Over(fate) => return versions::told(fate, code, host, way).await,
             Next::Again { after, why } => {
                 teller.tell(News::Lost { why, after }).await;
                 sleep(after).await;
@@ -202,7 +203,7 @@ pub(super) async fn ask_aloud(
         }
         let stderr = &answer.ended.stderr_tail;
         match story.ended(code, stderr, clock::awake(), random::bits()) {
-            Next::Over(fate) => return Err(fate),
+            Next::Over(fate) => return Err(versions::told(fate, code, host, way).await),
             Next::Again { after, why } => {
                 if let Some(teller) = teller {
                     teller.tell(News::Lost { why, after }).await;
@@ -214,12 +215,16 @@ pub(super) async fn ask_aloud(
 }
 
 /// What a command wrote, and how it ended.
-struct Answer {
-    bytes: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) bytes: Vec<u8>,
     ended: Ended,
 }
 
-async fn answer(arguments: &[String]) -> Result<Answer, Fate> {
+/// Runs a command to its end.
+///
+/// # Errors
+/// How it ended instead.
+pub(super) async fn answer(arguments: &[String]) -> Result<Answer, Fate> {
     let lines = Lines::start(ssh::PROGRAM, arguments, LINE_BYTES);
     let mut lines = lines.map_err(|error| no_ssh(&error))?;
     let mut bytes = Vec::new();

@@ -416,6 +416,44 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn hosts_of_every_version_are_understood() {
+        let last_word = |snapshot: Value| {
+            let line = serde_json::json!({
+                "schema": 1, "event": "end", "exit": 0, "snapshot": snapshot, "future": [1],
+            });
+            match understand(line.to_string().as_bytes()) {
+                Ok(Said::End(end)) => end.glimpse,
+                other => panic!("not understood: {other:?}"),
+            }
+        };
+        for older in [
+            include_str!("../../store/snapshot/schema-1.json"),
+            include_str!("../../store/snapshot/schema-2.json"),
+            include_str!("../../store/snapshot/schema-3.json"),
+        ] {
+            let glimpse = last_word(serde_json::from_str(older).expect("it is JSON"));
+            assert_eq!(glimpse.condition.state.as_str(), "converged");
+            assert_eq!(glimpse.phase.progress(), None);
+        }
+        let mut newer = serde_json::to_value(full()).expect("it serialises");
+        newer["schema"] = 99.into();
+        newer["phase"]["name"] = "dreaming-aloud".into();
+        newer["phase"]["progress"] = serde_json::json!({
+            "built": {"done": 1, "expected": 3, "failed": 0},
+            "fetched": {"done": 0, "expected": 0},
+            "signed": {"done": 7, "expected": 9},
+        });
+        newer["condition"]["state"] = "enlightened".into();
+        newer["last"]["failure"]["code"] = "stars-unfavourable".into();
+        newer["future"] = Value::Null;
+        let glimpse = last_word(newer);
+        assert_eq!(glimpse.phase.name.as_str(), "dreaming-aloud");
+        assert_eq!(glimpse.condition.state.as_str(), "enlightened");
+        let progress = glimpse.phase.progress().map(|it| it.to_string());
+        assert_eq!(progress.as_deref(), Some("1 of 3 built"));
+    }
+
+    #[test]
     fn what_is_not_of_that_form_is_told_by_its_kind() {
         let kind = |line: &[u8]| match understand(line) {
             Ok(said) => format!("{said:?}"),

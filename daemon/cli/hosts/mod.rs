@@ -23,6 +23,7 @@ mod story;
 mod confirming;
 mod connection;
 mod copying;
+mod versions;
 mod words;
 mod plain;
 mod board;

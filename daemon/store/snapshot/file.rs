@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 
 use super::{OLDEST_SCHEMA, SCHEMA, Snapshot};
+use crate::model::text::one_line;
 
 /// Everybody may read it.
 pub(super) const MODE: u32 = 0o644;
 
 /// The longest file that is read, in bytes; a real one has a few thousand.
 const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// How long a version may be, in characters.
+const VERSION_LIMIT: usize = 40;
 
 /// Why there is no snapshot to be had.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +37,16 @@ pub enum ReadError {
         source: io::Error,
     },
     /// Another version wrote it.
-    #[error("expected a snapshot of schema {OLDEST_SCHEMA} to {SCHEMA}, found schema {found}")]
+    #[error(
+        "expected a snapshot of schema {OLDEST_SCHEMA} to {SCHEMA}, which this command, deploy-flake {}, \
+         reads; found schema {found}, written by deploy-flake {version}",
+        env!("CARGO_PKG_VERSION")
+    )]
     Schema {
         /// What the file says.
         found: u64,
+        /// Whose it is, safe to show.
+        version: String,
     },
     /// It is no snapshot.
     #[error("understand {path}", path = .path.display())]
@@ -89,7 +99,10 @@ pub fn read(path: &Path) -> Result<(Snapshot, serde_json::Value), ReadError> {
     // The schema first: another one may have other keys.
     match json.get("schema").and_then(serde_json::Value::as_u64) {
         Some(found) if !(u64::from(OLDEST_SCHEMA)..=u64::from(SCHEMA)).contains(&found) => {
-            return Err(ReadError::Schema { found });
+            let version = json.pointer("/daemon/version");
+            let version = version.and_then(serde_json::Value::as_str);
+            let version = one_line(version.unwrap_or("of an unknown version"), VERSION_LIMIT);
+            return Err(ReadError::Schema { found, version });
         }
         Some(_) | None => {}
     }

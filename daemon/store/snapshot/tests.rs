@@ -85,6 +85,36 @@ fn what_an_older_daemon_wrote_is_read_without_what_it_did_not_know() {
     }
 }
 
+/// A program that was written for the first schema goes on: no key that it could know is gone, or of another kind.
+#[test]
+fn what_is_written_has_every_key_that_was_ever_documented() {
+    fn holds(new: &serde_json::Value, old: &serde_json::Value, path: &str) {
+        use serde_json::Value;
+        match (new, old) {
+            (Value::Object(new), Value::Object(old)) => {
+                for (key, old) in old {
+                    let new = new.get(key);
+                    let new = new.unwrap_or_else(|| panic!("{path}/{key} is gone"));
+                    holds(new, old, &format!("{path}/{key}"));
+                }
+            }
+            (new, old) => {
+                let kind = std::mem::discriminant::<Value>;
+                assert_eq!(kind(new), kind(old), "{path}: {old} became {new}");
+            }
+        }
+    }
+    let written = serde_json::to_value(full()).expect("it serialises");
+    for old in [
+        include_str!("schema-1.json"),
+        include_str!("schema-2.json"),
+        include_str!("schema-3.json"),
+    ] {
+        let old = serde_json::from_str(old).expect("it is JSON");
+        holds(&written, &old, "");
+    }
+}
+
 #[test]
 fn keys_that_are_not_known_are_ignored() {
     let mut json = serde_json::to_value(full()).expect("it serialises");
@@ -107,13 +137,18 @@ fn a_file_that_is_no_snapshot_says_why() {
         ReadError::Malformed { .. }
     ));
     assert!(matches!(
-        failure("{\"schema\":4,\"other\":true}"),
-        ReadError::Schema { found: 4 }
-    ));
-    assert!(matches!(
         failure("{\"schema\":0}"),
-        ReadError::Schema { found: 0 }
+        ReadError::Schema { found: 0, .. }
     ));
+    let newer = "{\"schema\":4,\"other\":true,\"daemon\":{\"version\":\"9.0\\u001b[2J\"}}";
+    assert_eq!(
+        failure(newer).to_string(),
+        format!(
+            "expected a snapshot of schema 1 to 3, which this command, deploy-flake {}, reads; \
+             found schema 4, written by deploy-flake 9.0\\u{{1b}}[2J",
+            env!("CARGO_PKG_VERSION")
+        )
+    );
     let none = read(&directory.path().join("none")).expect_err("there is none");
     assert!(matches!(none, ReadError::Missing(_)));
 }
