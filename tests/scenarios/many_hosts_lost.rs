@@ -48,11 +48,9 @@ fn a_story_is_picked_up_where_it_is_and_nothing_is_done_twice() {
         web1.cut_link();
         is_told("web1: no connection", MISSED);
         web1.join_link();
-        // Once it is back, the far side of the new connection is there.
-        for host in [web1, web2] {
-            host.wait_until("it is watched again", MISSED, |host| {
-                host.run(&["pgrep", "--full", "deploy-flake trigger"]).code == Some(0)
-            });
+        for (name, host) in [("web1", web1), ("web2", web2)] {
+            let back = format!("{name}: connected again, activating the system");
+            is_told(&back, MISSED);
             host.open_gate("activate");
         }
         following.join().expect("it does not panic")

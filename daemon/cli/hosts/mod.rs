@@ -398,6 +398,7 @@ fn over(news: &News) -> Option<&Fate> {
         | News::Rejected(_)
         | News::Unsaid { .. }
         | News::Lost { .. }
+        | News::Back { .. }
         | News::Other(_) => None,
     }
 }

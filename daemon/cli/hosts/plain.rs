@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::far::Word;
 use super::fate::{About, Ending, Fate, counts};
 use super::story::News;
 use super::words;
@@ -43,6 +44,9 @@ pub(super) fn json(label: &str, news: &News) -> String {
         News::Unsaid { why } => json!({"event": "unconfirmed", "why": why}),
         News::Lost { why, after } => {
             json!({"event": "lost", "why": why, "again_in_seconds": after.as_secs_f64()})
+        }
+        News::Back { phase } => {
+            json!({"event": "back", "phase": phase.as_ref().map(Word::as_str)})
         }
         News::Other(name) => json!({"event": "other", "name": name.as_str()}),
         News::Over(fate) => end(fate),

@@ -224,6 +224,7 @@ impl Host {
             | News::Rejected(_)
             | News::Unsaid { .. }
             | News::Lost { .. }
+            | News::Back { .. }
             | News::Other(_) => State::Going(row),
         };
     }

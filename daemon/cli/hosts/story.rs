@@ -103,6 +103,11 @@ pub(super) enum News {
         /// When it is tried again.
         after: Duration,
     },
+    /// There is a connection again, and nothing else is new.
+    Back {
+        /// The phase that goes on; None: none has begun.
+        phase: Option<Word>,
+    },
     /// Something else that the far side said.
     Other(Word),
     /// It is over.
@@ -133,6 +138,8 @@ pub(super) struct Story<'a> {
     accepted: bool,
     /// Whether the far side ever said anything.
     reached: bool,
+    /// Whether a lost connection was told, and not yet that there is one again.
+    is_away: bool,
     attempts: u32,
     stale: u32,
     lost_since: Option<Duration>,
@@ -152,6 +159,7 @@ impl<'a> Story<'a> {
             errand,
             accepted: false,
             reached: false,
+            is_away: false,
             attempts: 0,
             stale: 0,
             lost_since: None,
@@ -185,7 +193,12 @@ impl<'a> Story<'a> {
         match said {
             Said::Told { look } => {
                 let is_first = !std::mem::replace(&mut self.accepted, true);
-                is_first.then_some(News::Told { look })
+                match &self.phase {
+                    _ if is_first => Some(News::Told { look }),
+                    None => self.back(),
+                    // The phase follows, and may be another by now.
+                    Some(_) => None,
+                }
             }
             Said::Pushed { look } => {
                 let is_first = !std::mem::replace(&mut self.accepted, true);
@@ -199,7 +212,13 @@ impl<'a> Story<'a> {
                 }
                 let is_new = self.phase.as_ref() != Some(&name);
                 self.phase = Some(name.clone());
-                is_new.then_some(News::Phase(name))
+                match is_new {
+                    true => {
+                        self.is_away = false;
+                        Some(News::Phase(name))
+                    }
+                    false => self.back(),
+                }
             }
             Said::Progress(progress) => Some(News::Progress(progress)),
             Said::Restarted => Some(News::Restarted),
@@ -207,6 +226,12 @@ impl<'a> Story<'a> {
             Said::End(end) => Some(News::Over(Box::new(self.fate(*end)))),
             Said::Other(word) => Some(News::Other(word)),
         }
+    }
+
+    /// There is a connection: new only where that was in doubt.
+    fn back(&mut self) -> Option<News> {
+        let phase = self.phase.clone();
+        std::mem::take(&mut self.is_away).then_some(News::Back { phase })
     }
 
     /// The far side said something, whatever that was.
@@ -240,6 +265,7 @@ impl<'a> Story<'a> {
             None | Some(SSH_FAILED) => self.lost(stderr, now, bits),
             Some(1) if self.accepted && self.errand.waits && self.stale < STALE_ATTEMPTS => {
                 self.stale += 1;
+                self.is_away = true;
                 let after = pause(self.stale, bits);
                 let why = refusal(stderr).0;
                 Next::Again { after, why }
@@ -272,6 +298,7 @@ impl<'a> Story<'a> {
             return Next::Over(self.unreachable(&why));
         }
         let after = pause(self.attempts, bits);
+        self.is_away = self.reached;
         Next::Again { after, why }
     }
 

@@ -46,6 +46,8 @@ pub(super) fn news(news: &News) -> String {
             let seconds = after.as_secs();
             format!("no connection, trying again in {seconds} s: {why}")
         }
+        News::Back { phase: None } => "connected again".to_owned(),
+        News::Back { phase: Some(phase) } => format!("connected again, {}", phase_words(phase)),
         News::Other(word) => word.as_str().replace('-', " "),
         News::Over(fate) => self::fate(fate),
     }
@@ -265,6 +267,13 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
                 },
                 "no connection, trying again in 4 s: Connection to web1 closed.",
             ),
+            (
+                News::Back {
+                    phase: Some(word("building")),
+                },
+                "connected again, building the system",
+            ),
+            (News::Back { phase: None }, "connected again"),
             (over(deployed), "deployed, 0123456789ab"),
             (over(&pushed), "deployed, fleet (with changes)"),
             (over(there), "there already, 0123456789ab"),

@@ -162,6 +162,12 @@ fn a_connection_that_dies_is_made_again_and_nothing_is_told_twice() {
         }
     );
     assert_eq!(hear(&mut story, TOLD), None, "it was told before");
+    let phase = Word::try_from("building".to_owned()).ok();
+    assert_eq!(
+        hear(&mut story, BUILDING),
+        Some(News::Back { phase }),
+        "the same goes on, with a connection"
+    );
     assert_eq!(hear(&mut story, BUILDING), None);
     let fate = end(&mut story, 0, |it| {
         it["last"]["outcome"] = "deployed".into()
