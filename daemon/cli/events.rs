@@ -363,7 +363,7 @@ mod tests {
         };
         assert_eq!(
             progress.render(Output::Text).expect("it is text"),
-            "building the system, 1 of 3 built: two> x"
+            "building, 1 of 3 built: two> x"
         );
         assert_eq!(
             render(progress),

@@ -240,7 +240,7 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
             (News::Phase(word("dreaming-aloud")), "dreaming aloud"),
             (
                 News::Progress(Progress::parse("1 of 3 built: two> x").expect("it is one")),
-                "building the system, 1 of 3 built: two> x",
+                "building, 1 of 3 built: two> x",
             ),
             (
                 News::Confirmed(word("00c0ffee00c0ffee")),
