@@ -16,10 +16,10 @@ use super::stream::Stream;
 use crate::host::relayed;
 
 /// How often it is told how far the build is, at most.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the command to its end. `tell` is told how far it is, whenever that is new,
-/// and not more often than every half second; what came between is left out.
+/// and not more often than every second; what came between is left out.
 ///
 /// # Errors
 /// It cannot be started, or not be waited for.
@@ -31,7 +31,7 @@ pub fn run(
     let stream = Arc::new(Mutex::new(Stream::default()));
     let told = Arc::clone(&stream);
     // It ends with the process.
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         let mut last = None;
         loop {
             thread::sleep(INTERVAL);
@@ -43,7 +43,7 @@ pub fn run(
                 last = progress;
             }
         }
-    });
+    })?;
     relayed::run(program, arguments, move |line| {
         let text = lock(&stream).take(line);
         if let Some(text) = text {

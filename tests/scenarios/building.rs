@@ -92,4 +92,15 @@ fn how_far_a_build_is_is_seen_from_near_and_far_and_after_a_restart() {
     let progress = fs::read_to_string(host.path("/run/deploy-flake/status.json"));
     let progress = progress.expect("there is a snapshot");
     assert!(!progress.contains("\"progress\""), "it is over: {progress}");
+
+    // The build's end is its own: systemd tells a build that said no from one that crashed, or never ran.
+    for (command, code) in [
+        ("sh -c 'exit 7'", 7),
+        ("sh -c 'kill -SEGV $$'", 128 + 11),
+        ("sh -c 'kill -KILL $$'", 128 + 9),
+        ("/nowhere/at/all", 203),
+    ] {
+        let line = format!("ulimit -c 0; deploy-flake relay -- {command}; exit $?");
+        assert_eq!(host.shell(&line).code, Some(code), "{command}");
+    }
 }

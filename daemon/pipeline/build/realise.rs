@@ -92,6 +92,10 @@ async fn watch(
     id: &DeploymentId,
     building: &watch::Sender<Building>,
 ) -> std::convert::Infallible {
+    // Until then another deployment's may be in the way.
+    while !steps.has_unit(UnitStep::Build, id).await.unwrap_or(false) {
+        sleep(PROGRESS_INTERVAL).await;
+    }
     loop {
         sleep(PROGRESS_INTERVAL).await;
         let Some(progress) = steps.progress(UnitStep::Build).await else {
