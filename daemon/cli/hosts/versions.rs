@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::connection::{Way, answer};
 use super::destination::Destination;
 use super::fate::Fate;
-use super::ssh;
+use super::ssh::{self, Prompts};
 
 /// Ours.
 const OWN: &str = env!("CARGO_PKG_VERSION");
@@ -31,7 +31,8 @@ pub(super) async fn told(fate: Fate, code: Option<i32>, host: &Destination, way:
         return fate;
     }
     let words = ["--version".to_owned()];
-    let arguments = ssh::arguments(host, &way.options, way.prompts, &words);
+    // For a better sentence nobody is asked for a password once more.
+    let arguments = ssh::arguments(host, &way.options, Prompts::Forbidden, &words);
     match timeout(PATIENCE, answer(&arguments)).await {
         Ok(Ok(answer)) => named(fate, version(&answer.bytes)),
         // A key for other commands, or a host that is gone since.

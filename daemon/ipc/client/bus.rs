@@ -3,13 +3,20 @@
 //! In: what is asked. Out: what the daemon answered. Must not: set deadlines;
 //! whoever calls does.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use tokio::time::timeout;
 use zbus::{Connection, DBusError as _, fdo};
 
 use super::{Call, CallError, Done, Look, Order};
 use crate::ipc::NAME;
 use crate::model::deployment::DeploymentId;
 use crate::model::text::one_line;
+
+/// How long either question may take that is asked for a better sentence: whoever was refused is told so, also where
+/// the daemon hangs.
+const ASIDE: Duration = Duration::from_secs(1);
 
 /// How long a version may be, in characters.
 const VERSION_LIMIT: usize = 40;
@@ -147,11 +154,12 @@ async fn sorted(error: zbus::Error, method: &'static str, control: &ControlProxy
         | CallError::Unknown { .. } => false,
     };
     if may_be_old
-        && let Ok(known) = control.inner().introspect().await
+        && let Ok(Ok(known)) = timeout(ASIDE, control.inner().introspect()).await
         && lacks(&known, method)
     {
-        let daemon = control.version().await;
-        let daemon = daemon.unwrap_or_else(|_| "of a version that it does not tell".to_owned());
+        let daemon = timeout(ASIDE, control.version()).await.ok();
+        let daemon = daemon.and_then(Result::ok);
+        let daemon = daemon.unwrap_or_else(|| "of a version that it does not tell".to_owned());
         let daemon = one_line(&daemon, VERSION_LIMIT);
         return CallError::Unknown { method, daemon };
     }

@@ -98,6 +98,12 @@ fn what_is_written_has_every_key_that_was_ever_documented() {
                     holds(new, old, &format!("{path}/{key}"));
                 }
             }
+            (Value::Array(new), Value::Array(old)) => {
+                assert!(old.is_empty() || !new.is_empty(), "{path} shows nothing");
+                for (index, old) in old.iter().enumerate() {
+                    holds(&new[0], old, &format!("{path}/{index}"));
+                }
+            }
             (new, old) => {
                 let kind = std::mem::discriminant::<Value>;
                 assert_eq!(kind(new), kind(old), "{path}: {old} became {new}");
