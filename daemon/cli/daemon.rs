@@ -4,6 +4,7 @@
 //! go on. Must not: do anything itself.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,6 +13,10 @@ use super::exit::Exit;
 use super::failure::Failure;
 use crate::config::{self, Config, ConfigError, DEFAULT_FILE};
 use crate::report::{milestones, notify};
+
+/// How long a thread for what may hang is kept: each poll needs one, and by
+/// default they are up to a minute and a half apart.
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -28,6 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     // threads of its own; anything else that hangs, the watchdog ends.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_keep_alive(KEEP_ALIVE)
         .build()
         .context("start the runtime")?;
     runtime.block_on(crate::daemon::run(&arguments.config, config))?;
