@@ -269,10 +269,12 @@ impl Arguments {
         match &mut pushing {
             Ok(Self {
                 command: Command::Push(arguments),
-            }) => arguments.is_bare = true,
+            }) if arguments.names_hosts_alone() => arguments.is_bare = true,
+            // A forgotten subcommand must not push to all hosts, or to this one.
+            Ok(_) => return None,
             // Of another mistake there is more to say.
             Err(_) if !rest.iter().any(is_url) => return None,
-            Ok(_) | Err(_) => {}
+            Err(_) => {}
         }
         Some(pushing)
     }
@@ -353,7 +355,11 @@ mod tests {
             ("web1 nixos://web2/webserver", true),
             ("web1", true),
             ("--flake ./fleet web1 --test=skip", true),
-            ("--flake=./fleet --all", true),
+            ("--flake=./fleet --all", false),
+            ("--all --output json", false),
+            ("--on web-* --timeout 5m", false),
+            ("web1 --all", false),
+            ("--source /nix/store/x --wait", false),
             // Whether it is a host is seen later.
             ("statsu", true),
             ("push nixos://web1", false),
@@ -513,7 +519,7 @@ mod tests {
                 true,
             ),
             ("push --source /nix/store/x --wait --again", true),
-            ("push --source /nix/store/x --again", false),
+            ("push --source /nix/store/x --again", true),
             ("push --source /nix/store/x web1", false),
             ("push --source /nix/store/x --all", false),
             ("push --source /nix/store/x --flake .", false),

@@ -230,7 +230,9 @@ async fn here(asked: &Asked, call: &Call) -> Result<Exit, Failure> {
     let tell = |event: Event<'_>| print(&event.render(asked.output)?);
     let expected = match &asked.waiting {
         Waiting::Told => {
-            let number = client::call(call).await;
+            // Whether the host is busy with that very push already.
+            let call_now = Asking::new(call.clone(), asked.heard).call_now(present().as_ref());
+            let number = client::call(&call_now).await;
             let look = number.map_err(|error| not_called(error, call))?;
             tell(told(call, look))?;
             return Ok(Exit::Success);

@@ -16,11 +16,12 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 
 use self::snapshot::Snapshot;
-use super::ask::{self, Asked, HINT_NOT_RUNNING, Heard, Waiting};
+use super::ask::{self, Asked, Heard, Waiting};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Cargo, Confirm, Destination, Errand, Repeats, Selection, Stays, Targets};
 use super::output::{Output, print};
+use super::status;
 use crate::config::duration;
 use crate::ipc::client::Call;
 use crate::model::push::Push;
@@ -91,8 +92,8 @@ pub struct Arguments {
     /// Returns once the daemons have it.
     #[arg(long, conflicts_with_all = ["wait", "timeout"], help_heading = "Waiting")]
     no_wait: bool,
-    /// Gives up waiting after this, such as 30m, with all that comes before; a
-    /// daemon that has it goes on.
+    /// Gives up after this, such as 30m, with the copy; a daemon that has it goes
+    /// on.
     #[arg(long, value_name = "DURATION", value_parser = ask::timeout, help_heading = "Waiting")]
     timeout: Option<Duration>,
     /// Ends the confirm window of each host early: by a new ssh connection, if it
@@ -140,13 +141,7 @@ pub struct Arguments {
     #[arg(long, requires = "source", conflicts_with = "targets", hide = true)]
     dirty: bool,
     /// The daemon has it already: it is only waited for.
-    #[arg(
-        long,
-        requires = "source",
-        conflicts_with = "targets",
-        requires = "wait",
-        hide = true
-    )]
+    #[arg(long, requires = "source", conflicts_with = "targets", hide = true)]
     again: bool,
 
     /// No subcommand was named: what is meant has to be beyond doubt.
@@ -208,7 +203,7 @@ fn here(arguments: &Arguments, source: &str) -> Result<Exit, Failure> {
 fn own_configuration() -> Result<String, Failure> {
     match store::snapshot::read(Path::new(store::snapshot::FILE)) {
         Ok((snapshot, _)) => Ok(snapshot.host.configuration),
-        Err(error) => Err(Failure::new(Exit::NotRunning, error).hint(HINT_NOT_RUNNING)),
+        Err(error) => Err(status::not_read(error)),
     }
 }
 
@@ -280,6 +275,11 @@ fn undetailed(exit: Exit) -> Exit {
 }
 
 impl Arguments {
+    /// Whether hosts were named one by one, and nothing else says where to.
+    pub(super) fn names_hosts_alone(&self) -> bool {
+        self.source.is_none() && self.targets.are_named_alone()
+    }
+
     /// The options for the bus, of a snapshot that was described in words.
     fn options(&self) -> Vec<String> {
         let claims = Snapshot::claims(self.commit.as_deref(), self.dirty, self.name.as_deref());
@@ -347,15 +347,14 @@ impl Arguments {
         if let Some(commit) = &snapshot.commit {
             with("--commit", commit);
         }
-        if let Some(path) = &self.pre_activate_script {
-            with("--pre-activate-script", path);
-        }
         if let Some(timeout) = self.timeout {
             with("--timeout", &duration::show(timeout));
         }
         with("--output", Output::Json.as_str());
-        // It may begin with a hyphen.
+        // They may begin with a hyphen.
         let name = snapshot.name.as_ref().map(|name| format!("--name={name}"));
+        let script = self.pre_activate_script.as_ref();
+        let script = script.map(|path| format!("--pre-activate-script={path}"));
         let flags = [
             (snapshot.dirty, "--dirty"),
             (self.test_only, "--test-only"),
@@ -366,6 +365,7 @@ impl Arguments {
         let flags = flags.into_iter().filter(|(is_said, _)| *is_said);
         words.extend(
             name.into_iter()
+                .chain(script)
                 .chain(flags.map(|(_, flag)| flag.to_owned())),
         );
         words

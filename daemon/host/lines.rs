@@ -45,10 +45,12 @@ pub struct Ended {
     pub stderr_tail: String,
 }
 
-/// The child. Killed when dropped.
+/// The child. Dropped, it is killed, or one with children of its own is told to
+/// end, which ends these, too.
 #[derive(Debug)]
 pub struct Lines {
     child: Child,
+    has_children: bool,
     stdout: ChildStdout,
     stderr: Option<ChildStderr>,
     held: Vec<u8>,
@@ -66,22 +68,33 @@ impl Lines {
     /// # Errors
     /// It cannot be started.
     pub fn start(program: &str, arguments: &[String], limit: usize) -> io::Result<Self> {
-        Self::start_with(program, arguments, &[], limit)
+        Self::spawn(program, arguments, &[], limit, false)
     }
 
-    /// The same with variables in addition to our own environment.
+    /// The same for one that has children of its own, with variables in addition to
+    /// our own environment.
     ///
     /// # Errors
     /// It cannot be started.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "beside `host::command`, which collects output, this one hands it over as it comes"
-    )]
     pub fn start_with(
         program: &str,
         arguments: &[String],
         variables: &[(String, String)],
         limit: usize,
+    ) -> io::Result<Self> {
+        Self::spawn(program, arguments, variables, limit, true)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "beside `host::command`, which collects output, this one hands it over as it comes"
+    )]
+    fn spawn(
+        program: &str,
+        arguments: &[String],
+        variables: &[(String, String)],
+        limit: usize,
+        has_children: bool,
     ) -> io::Result<Self> {
         let mut child = tokio::process::Command::new(program)
             .args(arguments)
@@ -89,13 +102,14 @@ impl Lines {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
+            .kill_on_drop(!has_children)
             .spawn()?;
         let no_pipe = || io::Error::other("the child has no standard output");
         let stdout = child.stdout.take().ok_or_else(no_pipe)?;
         let stderr = child.stderr.take();
         Ok(Self {
             child,
+            has_children,
             stdout,
             stderr,
             held: Vec::new(),
@@ -150,14 +164,21 @@ impl Lines {
     /// Has the child end itself, with what it has started; kills it if it has not
     /// after the grace.
     pub async fn stop(mut self, grace: Duration) {
+        self.tell_to_end();
+        let ended = tokio::time::timeout(grace, self.child.wait()).await;
+        if ended.is_err() {
+            // One that has ended since is what is wanted.
+            let _ = self.child.start_kill();
+        }
+    }
+
+    fn tell_to_end(&self) {
         // Once it was waited for its number may be somebody else's.
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
         if let Some(id) = id.and_then(Pid::from_raw) {
             // One that has ended since is what is wanted.
             let _ = kill_process(id, Signal::TERM);
         }
-        // Dropped, it is killed.
-        let _ = tokio::time::timeout(grace, self.child.wait()).await;
     }
 
     /// Reads from whichever pipe has something. Each arm is cancel-safe: it
@@ -222,6 +243,14 @@ impl Lines {
 
 fn keep_end(errors: &mut Vec<u8>) {
     errors.drain(..errors.len().saturating_sub(STDERR_TAIL));
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if self.has_children {
+            self.tell_to_end();
+        }
+    }
 }
 
 #[cfg(test)]

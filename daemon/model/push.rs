@@ -65,6 +65,13 @@ pub enum OwnCheck {
     Skipped,
 }
 
+impl OwnCheck {
+    /// Whether it is asked as for commits.
+    pub fn is_as_ever(&self) -> bool {
+        *self == Self::Configured
+    }
+}
+
 /// What whoever pushed says of the snapshot: nobody has looked whether it is so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
@@ -239,9 +246,16 @@ fn commit(id: &str) -> Result<String, Malformed> {
 
 fn name(text: &str) -> Result<String, Malformed> {
     match text.chars().count() <= NAME_LIMIT {
-        true => Ok(one_line(text.trim(), NAME_LIMIT)),
+        true => Ok(called(text)),
         false => Err(Malformed::new("a name of at most 200 characters", text)),
     }
+}
+
+/// What something is called, as a name that is taken: one line, escaped, no longer
+/// than [`NAME_LIMIT`].
+pub fn called(text: &str) -> String {
+    // What is cut ends with a sign that says so.
+    one_line(text.trim(), NAME_LIMIT - 1)
 }
 
 #[cfg(test)]

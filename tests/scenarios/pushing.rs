@@ -195,6 +195,8 @@ fn what_is_in_no_commit_runs_on_the_hosts_that_bear_it_and_every_other_one_count
     let unlocked = deploy_flake(&client, &format!("push web1 --flake {FLEET}"));
     assert_eq!(unlocked.code, Some(1), "{unlocked}");
     assert!(unlocked.stderr.contains("`nix flake lock`"), "{unlocked}");
+    let bare = deploy_flake(&client, &format!("host --flake {FLEET}"));
+    assert_eq!(bare.code, Some(1), "{bare}");
     assert_ne!(client.run(&["test", "-e", &lock]).code, Some(0));
     assert!(web1.running_system().ends_with("changed"));
 }
@@ -226,11 +228,12 @@ fn a_host_goes_on_with_what_was_pushed_when_the_laptop_is_closed() {
         let killed = killed.join().expect("it does not panic");
         assert_ne!(killed.code, Some(0), "{killed}");
     });
+    let told = told.replace("/tmp/told", "/tmp/told-again");
     std::thread::scope(|scope| {
         let again = scope.spawn(|| client.run_for(&["sh", "-c", &told], Duration::from_secs(120)));
         wait_until("it is watched again", DEADLINE, || {
-            let told = client.run(&["cat", "/tmp/told"]).stdout;
-            told.contains("building the system")
+            let told = client.run(&["cat", "/tmp/told-again"]).stdout;
+            told.contains("the daemon has the snapshot") && told.contains("building the system")
         });
         host.close_gate("activate");
         host.open_gate("build");
@@ -238,7 +241,8 @@ fn a_host_goes_on_with_what_was_pushed_when_the_laptop_is_closed() {
         // The lid is shut: everything there is gone at once, in the middle of the activation.
         client.vanish();
         assert!(client.kill("deploy-flake push web1") > 0);
-        again.join().expect("it does not panic");
+        let again = again.join().expect("it does not panic");
+        assert_ne!(again.code, Some(0), "{again}");
     });
     host.open_gate("activate");
     held(&host);
@@ -301,11 +305,18 @@ fn a_host_that_does_not_take_it_is_told_apart_and_is_not_changed() {
         ],
     );
     assert_ne!(
-        client.run(&["pgrep", "nix"]).code,
+        client.run(&["pgrep", "--full", "nix-daemon --stdio"]).code,
         Some(0),
         "no copy goes on"
     );
+    hang("1\\n");
+    let given_up = push("web1 --test-only --timeout 3s");
+    assert_eq!(given_up.code, Some(6), "{given_up}");
+    wait_until("what nix had started is ended, too", DEADLINE, || {
+        client.run(&["pgrep", "--full", "nix-daemon --stdio"]).code != Some(0)
+    });
     is_all(&host, &first);
+    hang("1\\n");
     let third = push("web1 --test-only --copy-timeout 2s");
     tells(
         &third,

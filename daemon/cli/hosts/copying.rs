@@ -43,6 +43,11 @@ pub(super) async fn bring(
     way: &Way,
     teller: &Teller,
 ) -> Result<(), Fate> {
+    if host.is_taken_for_nix_itself() {
+        return Err(Fate::of(Ending::Error)
+            .because("nix takes a host of this name for itself, and would copy nothing to it")
+            .with_remedy("say nixos://USER@localhost, or 127.0.0.1"));
+    }
     teller.tell(News::Connecting).await;
     is_ready(host, way, teller).await?;
     let (words, variables) = (words(host, cargo), variables(host, way));
@@ -165,7 +170,7 @@ async fn copy(
 }
 
 fn words(host: &Destination, cargo: &Cargo) -> Vec<String> {
-    let store = format!("ssh-ng://{}", host.in_url());
+    let store = format!("ssh-ng://{}", host.for_nix());
     let own = [
         "--extra-experimental-features",
         "nix-command flakes",
@@ -279,17 +284,29 @@ mod tests {
             ("web1", "ssh-ng://web1"),
             ("nixos://root@web1:2222/web", "ssh-ng://web1"),
             ("nixos://root@[2001:db8::1]:22/db", "ssh-ng://[2001:db8::1]"),
+            // nix would take a bare `localhost` for itself.
+            ("nixos://root@localhost:2222/vm", "ssh-ng://root@localhost"),
         ] {
             let words = words(&parse(text).expect(text), &cargo);
             assert_eq!(words[5], store, "{text}");
             assert_eq!(words[6..], [cargo.source.to_string()]);
         }
+        for (text, is_itself) in [
+            ("localhost", true),
+            ("nixos://LOCALHOST:2222/vm", true),
+            ("root@localhost", false),
+            ("127.0.0.1", false),
+            ("localhost.example.org", false),
+        ] {
+            let host = parse(text).expect(text);
+            assert_eq!(host.is_taken_for_nix_itself(), is_itself, "{text}");
+        }
         let host = parse("nixos://root@web1:2222").expect("it is one");
         let given = ["ConnectTimeout=60".to_owned(), "SetEnv A=b".to_owned()];
         assert_eq!(
-            ssh::options_for_nix(&host, &given, Some("-i key"), Prompts::Forbidden),
-            "-o ConnectTimeout=60 -o SetEnv=A=b -i key -o ConnectTimeout=10 \
-             -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o BatchMode=yes -p 2222 -l root"
+            ssh::options_for_nix(&host, &given, Some("-i key -p 1"), Prompts::Forbidden),
+            "-o ConnectTimeout=60 -o SetEnv=A=b -p 2222 -l root -i key -p 1 -o ConnectTimeout=10 \
+             -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o BatchMode=yes"
         );
     }
 }

@@ -72,6 +72,24 @@ impl Destination {
         }
     }
 
+    /// The same for nix, which takes a bare `localhost` for its own store, and
+    /// uses no ssh.
+    pub(super) fn for_nix(&self) -> String {
+        match &self.user {
+            Some(user) if self.is_localhost() => format!("{user}@{}", self.in_url()),
+            Some(_) | None => self.in_url(),
+        }
+    }
+
+    /// Whether nix would copy to itself.
+    pub(super) fn is_taken_for_nix_itself(&self) -> bool {
+        self.user.is_none() && self.is_localhost()
+    }
+
+    fn is_localhost(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+    }
+
     /// The word, if it was given as one that could as well be anything else: no
     /// `nixos://`, user, domain or address.
     pub(in crate::cli) fn plain_word(&self) -> Option<&str> {

@@ -114,6 +114,8 @@ fn query(flake: &str) -> Command {
         "nix-command flakes",
         "eval",
         "--json",
+        // Whoever asks changes nothing.
+        "--no-write-lock-file",
         "--apply",
         "builtins.attrNames",
         &attribute,

@@ -136,9 +136,16 @@ impl Targets {
         !self.hosts.is_empty() || self.all || !self.on.is_empty()
     }
 
+    /// Whether hosts were named, and none was left to the flake.
+    pub(super) fn are_named_alone(&self) -> bool {
+        !self.hosts.is_empty() && !self.all && self.on.is_empty()
+    }
+
     /// An option for ssh that cannot be handed to nix.
     pub(super) fn option_with_spaces(&self) -> Option<&str> {
-        let has = |option: &&String| option.split_whitespace().count() > 2 || has_space(option);
+        let has = |option: &&String| {
+            option.chars().filter(|it| it.is_whitespace()).count() > 1 || has_space(option)
+        };
         self.ssh_option.iter().find(has).map(String::as_str)
     }
 

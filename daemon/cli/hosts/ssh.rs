@@ -69,7 +69,8 @@ pub(super) fn options_for_nix(
     let place = destination.options();
     let own = own.map(|own| own.trim().to_owned());
     let own = own.filter(|own| !own.is_empty());
-    let all: Vec<String> = given.chain(own).chain(ours).chain(place).collect();
+    // Of two the first counts: the place that was named comes before the user's own.
+    let all: Vec<String> = given.chain(place).chain(own).chain(ours).collect();
     all.join(" ")
 }
 

@@ -261,6 +261,9 @@ impl<'a> Story<'a> {
         match code {
             Some(0) if !self.errand.waits && self.reached => Next::Over(Fate::of(Ending::Told)),
             Some(0) => Next::Over(self.without_a_word()),
+            None | Some(SSH_FAILED) if !self.errand.waits && self.accepted => {
+                Next::Over(Fate::of(Ending::Told))
+            }
             // Also one that a signal ended: somebody or something killed ssh.
             None | Some(SSH_FAILED) => self.lost(stderr, now, bits),
             Some(1) if self.accepted && self.errand.waits && self.stale < STALE_ATTEMPTS => {

@@ -15,7 +15,7 @@ use super::super::failure::Failure;
 use super::super::hosts;
 use super::super::output::Output;
 use crate::host::command::{self, Command};
-use crate::model::push::NAME_LIMIT;
+use crate::model::push::{NAME_LIMIT, called};
 use crate::model::system::StorePath;
 use crate::model::text::one_line;
 
@@ -84,7 +84,11 @@ async fn nix<T: for<'a> Deserialize<'a>>(verb: &str, flake: &str) -> Result<T, F
         "--no-update-lock-file",
         flake,
     ];
-    let output = command::run(&Command::new("nix", words), DEADLINE)
+    let mut command = Command::new("nix", words);
+    // Nobody would see what git asks for.
+    let quiet = ("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned());
+    command.environment.push(quiet);
+    let output = command::run(&command, DEADLINE)
         .await
         .map_err(|error| Failure::from(anyhow::Error::new(error)).hint("Install Nix."))?;
     if !output.status.success() {
@@ -107,7 +111,8 @@ fn put_together(
 ) -> Result<Snapshot, Failure> {
     let mut paths = Vec::new();
     collect(archived, &mut paths)?;
-    let Some(source) = paths.first().cloned() else {
+    // The first, where the flake itself has a path.
+    let Some(source) = paths.first().filter(|_| archived.path.is_some()).cloned() else {
         return Err(Failure::from(anyhow!("nix flake archive names no path")));
     };
     // Between the two questions the tree may have become another one.
@@ -152,7 +157,7 @@ fn directory(url: &str) -> Option<String> {
     let local = place.strip_prefix('/')?;
     let end = local.find(['?', '#']).unwrap_or(local.len());
     let name = local[..end].trim_end_matches('/').rsplit('/').next()?;
-    let name = one_line(name.trim_end_matches(".git"), NAME_LIMIT);
+    let name = called(name.trim_end_matches(".git"));
     (!name.is_empty()).then_some(name)
 }
 

@@ -1,7 +1,7 @@
 //! A snapshot in which everything is known.
 
 use super::*;
-use crate::model::push::Aim;
+use crate::model::push::{Aim, OwnCheck};
 
 /// When everything happened.
 pub(crate) const NOON: &str = "2026-11-22T12:00:00Z";
@@ -74,6 +74,7 @@ pub(crate) fn pushed() -> Pushed {
         source: path("source"),
         configuration: "web1".to_owned().try_into().expect("it is a name"),
         aim: Aim::TestOnly,
+        own_check: OwnCheck::Configured,
         commit: Some(commit().to_string()),
         dirty: true,
         name: Some("web: try it".to_owned()),

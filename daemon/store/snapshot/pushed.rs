@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::push::{Aim, Push};
+use crate::model::push::{Aim, OwnCheck, Push};
 use crate::model::system::{Configuration, StorePath};
 
 /// A snapshot of a flake that root pushed.
@@ -17,6 +17,9 @@ pub struct Pushed {
     pub configuration: Configuration,
     /// How far its system is brought.
     pub aim: Aim,
+    /// What becomes of the system's own check; left out where that is as ever.
+    #[serde(default, skip_serializing_if = "OwnCheck::is_as_ever")]
+    pub own_check: OwnCheck,
     /// The commit that it is said to be made of; nobody has looked whether it is.
     pub commit: Option<String>,
     /// Whether it is said to hold changes that are in no commit.
@@ -31,6 +34,7 @@ impl From<&Push> for Pushed {
             source: push.source.clone(),
             configuration: push.configuration.clone(),
             aim: push.aim,
+            own_check: push.own_check.clone(),
             commit: push.claims.commit.clone(),
             dirty: push.claims.dirty,
             name: push.claims.name.clone(),
