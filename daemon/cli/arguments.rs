@@ -126,7 +126,7 @@ pub enum Command {
     /// The host stays on it until its branch is a new commit, or until `resume`.
     ///
     /// A host takes pushes with --test-only, and others only where its
-    /// configuration says so: [push] allow.
+    /// configuration says so (`push.allow`).
     ///
     /// Without `push` the same is done for hosts that are written as nixos://...,
     /// or with a user or a domain, or that are configurations of the flake.

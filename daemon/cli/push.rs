@@ -49,7 +49,7 @@ pub struct Arguments {
 
     /// Only tests the system: profile and boot entry stay, and a reboot ends it.
     ///
-    /// It is all that a host takes that was not told otherwise ([push] allow).
+    /// It is all that a host takes that was not told otherwise (`push.allow`).
     #[arg(long, help_heading = "What becomes of it")]
     test_only: bool,
     /// With skip, makes the system the boot entry without a test; the next reboot
