@@ -195,9 +195,13 @@ fn every_file_that_the_documentation_links_to_is_there() {
 #[test]
 fn every_test_that_the_matrix_names_is_there() {
     let document = file("docs/reliability.md");
-    let matrix = document.split("\n## The matrix\n").nth(1);
-    let matrix = matrix.and_then(|rest| rest.split("\n## ").next());
-    let named = names(matrix.expect("there is a matrix"));
+    let section = |title: &str| {
+        let section = document.split(&format!("\n## {title}\n")).nth(1);
+        let section = section.and_then(|rest| rest.split("\n## ").next());
+        names(section.unwrap_or_else(|| panic!("there is no section {title}")))
+    };
+    let mut named = section("The matrix");
+    named.extend(section("What the push tool of the same name did wrong"));
     // What is no sentence is a word of the text.
     let named: Vec<&String> = named.iter().filter(|name| name.contains('_')).collect();
     assert!(named.len() > 50, "{named:?}");
@@ -211,7 +215,9 @@ fn every_test_that_the_matrix_names_is_there() {
         .collect();
     for name in named {
         let test = format!("#[test]\nfn {name}() {{");
-        let is_there = code.iter().any(|text| text.contains(&test));
+        let waiting = format!("#[tokio::test]\nasync fn {name}() {{");
+        let is_there = |text: &String| text.contains(&test) || text.contains(&waiting);
+        let is_there = code.iter().any(is_there);
         assert!(is_there, "there is no test {name}");
     }
 }

@@ -238,6 +238,12 @@ fn a_host_goes_on_with_what_was_pushed_when_the_laptop_is_closed() {
         host.close_gate("activate");
         host.open_gate("build");
         host.wait_for_gate("activate", DEADLINE);
+        let toplevel = text(&host.status()["desired"]["toplevel"]);
+        let roots = host.run(&["nix-store", "--query", "--roots", &toplevel]);
+        assert!(
+            roots.stdout.contains("/var/lib/deploy-flake/gcroots/"),
+            "{roots}"
+        );
         // The lid is shut: everything there is gone at once, in the middle of the activation.
         client.vanish();
         assert!(client.kill("deploy-flake push web1") > 0);
