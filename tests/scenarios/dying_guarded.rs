@@ -122,7 +122,9 @@ fn a_guardian_that_has_ended_the_daemon_and_is_killed_comes_back_by_itself() {
     let commit = scene.publish();
     scene.wait_until_held(&TEST);
     scene.close(&BACK);
-    // As its timer does when nobody has decided in time.
+    // As its timer does when nobody has decided in time. A daemon that lives may see the activation end before it is ended
+    // itself, and take that for its failure.
+    scene.daemon().signal(Signal::STOP);
     let start = ["systemctl", "start", "--no-block", GUARDIAN];
     scene.host.run(&start).must_succeed();
     scene.wait_until_held(&BACK);
@@ -224,9 +226,12 @@ fn when_it_is_over(scene: &mut Scene) -> CommitId {
     wait_until_led_back(scene, &commit);
     let pid = || scene.host.status()["daemon"]["pid"].clone();
     scene.wait_tightly("the daemon that goes on", || pid() != before);
-    let daemon = Process::of(&scene.host, pid().to_string());
+    let killed = pid();
+    let daemon = Process::of(&scene.host, killed.to_string());
     Moment::Over.wait(scene, &commit);
     daemon.kill();
+    // Until then status tells of the one that is dead.
+    scene.wait_tightly("the daemon after that", || pid() != killed);
     commit
 }
 
