@@ -7,7 +7,6 @@
 pub(super) mod amounts;
 pub(super) mod difference;
 pub(super) mod page;
-pub(super) mod sheet;
 pub(super) mod table;
 
 use std::io;

@@ -20,7 +20,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Question, Selection};
 use super::output::{Output, print};
-use super::past::sheet::{LABEL, Sheet};
+use super::sheet::{LABEL, Sheet};
 use super::status;
 use super::text::{WIDTH, moment, relative, system};
 use crate::config::{self, DEFAULT_FILE};

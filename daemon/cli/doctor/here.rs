@@ -14,7 +14,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, print};
 use crate::cli::past::amounts::count;
-use crate::cli::past::sheet::Sheet;
+use crate::cli::sheet::Sheet;
 use crate::model::text::{LINE_LIMIT, one_line};
 
 /// The version of the JSON.

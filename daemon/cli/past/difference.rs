@@ -3,7 +3,7 @@
 //! In: a difference. Out: lines of text at 80 columns. Must not: compute it.
 
 use super::amounts::{bytes, count, cut, growth};
-use super::sheet::Sheet;
+use crate::cli::sheet::Sheet;
 use crate::cli::text::WIDTH;
 use crate::model::closure::{Change, Difference, PackageChange};
 use crate::model::text::{LINE_LIMIT, one_line};

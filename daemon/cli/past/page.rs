@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 
 use super::amounts::lasted;
-use super::sheet::{LABEL, Sheet};
 use super::{difference, short};
+use crate::cli::sheet::{LABEL, Sheet};
 use crate::cli::text::{WIDTH, moment, system};
 use crate::model::health::{ProbeReport, Reachability};
 use crate::model::policy::Mode;

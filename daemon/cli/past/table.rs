@@ -4,8 +4,8 @@
 //! read anything.
 
 use super::amounts::{count, cut, lasted};
-use super::sheet::Sheet;
 use super::short;
+use crate::cli::sheet::Sheet;
 use crate::cli::text::{WIDTH, relative};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::report::words;

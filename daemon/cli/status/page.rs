@@ -9,15 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Life;
 use crate::cli::events::detail;
-use crate::cli::text::{WIDTH, moment, relative, system, wrap};
+use crate::cli::sheet::{LABEL, Sheet};
+use crate::cli::text::{WIDTH, moment, relative, system};
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::report::words;
 use crate::store::snapshot::{
     ConditionState, PhaseName, RebootName, Remote, Snapshot, TestingState,
 };
-
-/// How wide the names of the facts are.
-const LABEL: usize = 13;
 
 /// How late a look may be before the daemon is said to hang: longer than the
 /// jitter of the interval and the time a poll may take.
@@ -39,7 +37,7 @@ const UNSAFE: &str = "DO NOT REBOOT until this is the same as what runs: the boo
 
 /// The whole page.
 pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String {
-    let mut page = Page::default();
+    let mut page = Sheet::default();
     head(&mut page, snapshot, life, now);
     page.blank();
     wanted(&mut page, snapshot);
@@ -54,47 +52,45 @@ pub(super) fn render(snapshot: &Snapshot, life: Life, now: Timestamp) -> String 
     quarantine(&mut page, snapshot, now);
     daemon(&mut page, snapshot, life, now);
     to_do(&mut page, snapshot, life, now);
-    page.text
+    page.text()
 }
 
 /// The page when no daemon has written anything in this boot.
 pub(super) fn never(life: Life) -> String {
-    let mut page = Page::default();
+    let mut page = Sheet::default();
     match life {
         Life::Running => {
             page.line("deploy-flake: the daemon is starting");
-            page.paragraph("It has not written its state yet.");
+            page.indented("It has not written its state yet.");
             page.blank();
-            page.paragraph_flush(
-                "to do: look again in a moment, or `systemctl status deploy-flake`",
-            );
+            page.paragraph("to do: look again in a moment, or `systemctl status deploy-flake`");
         }
         Life::Stopped | Life::Unknown => {
             page.line("deploy-flake: the daemon has not run since this host was booted");
-            page.paragraph("Nothing is known of what the remote asks for.");
+            page.indented("Nothing is known of what the remote asks for.");
             page.blank();
-            page.paragraph_flush(
+            page.paragraph(
                 "to do: `systemctl start deploy-flake`; if it does not exist, set \
                  services.deploy-flake.enable = true",
             );
         }
     }
-    page.text
+    page.text()
 }
 
-fn head(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
+fn head(page: &mut Sheet, snapshot: &Snapshot, life: Life, now: Timestamp) {
     let name = one_line(&snapshot.host.name, LINE_LIMIT);
     let condition = &snapshot.condition;
     let state = words::headline(snapshot);
     match trouble(snapshot, life, now) {
         Some(trouble) => {
-            page.line(&format!("{name}: {}", trouble.headline()));
-            page.paragraph(&format!("The last word of the daemon was: {state}."));
+            page.line(format!("{name}: {}", trouble.headline()));
+            page.indented(&format!("The last word of the daemon was: {state}."));
         }
-        None => page.line(&format!("{name}: {state}")),
+        None => page.line(format!("{name}: {state}")),
     }
-    page.paragraph(&one_line(&condition.why, LINE_LIMIT));
-    page.paragraph(&format!("Since {}.", moment(condition.since, now)));
+    page.indented(&one_line(&condition.why, LINE_LIMIT));
+    page.indented(&format!("Since {}.", moment(condition.since, now)));
 }
 
 /// Why the snapshot is not to be taken for the present.
@@ -147,7 +143,7 @@ fn is_overdue(snapshot: &Snapshot, now: Timestamp) -> bool {
     snapshot.phase.name == PhaseName::Resting && next.any(|at| at.is_some_and(late))
 }
 
-fn wanted(page: &mut Page, snapshot: &Snapshot) {
+fn wanted(page: &mut Sheet, snapshot: &Snapshot) {
     let remote = &snapshot.remote;
     let commit = match (&snapshot.desired, &remote.head) {
         (Some(desired), _) => desired.commit.short(),
@@ -171,7 +167,7 @@ fn wanted(page: &mut Page, snapshot: &Snapshot) {
     }
 }
 
-fn systems(page: &mut Page, snapshot: &Snapshot) {
+fn systems(page: &mut Sheet, snapshot: &Snapshot) {
     let systems = &snapshot.system;
     let width = WIDTH - LABEL;
     let running = systems.running.as_ref();
@@ -200,7 +196,7 @@ fn systems(page: &mut Page, snapshot: &Snapshot) {
     }
 }
 
-fn remotes(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+fn remotes(page: &mut Sheet, snapshot: &Snapshot, now: Timestamp) {
     let all = snapshot.all_remotes();
     if let [remote] = all {
         page.fact("remote", &times(remote, now));
@@ -227,7 +223,7 @@ fn remotes(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
 
 /// Since when the branch is what it is: of one that is held back for ever this
 /// is all that can be seen.
-fn newest(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+fn newest(page: &mut Sheet, snapshot: &Snapshot, now: Timestamp) {
     if let Some(at) = snapshot.last_new_commit_at {
         page.fact("new commit", &format!("last seen {}", relative(at, now)));
     }
@@ -249,14 +245,14 @@ fn times(remote: &Remote, now: Timestamp) -> String {
     format!("{answered}{next}")
 }
 
-fn error(page: &mut Page, remote: &Remote) {
+fn error(page: &mut Sheet, remote: &Remote) {
     if let Some(error) = &remote.last_error {
         page.fact("", &one_line(&error.message, LINE_LIMIT));
     }
 }
 
 /// The testing branch, unless there is none to speak of.
-fn testing(page: &mut Page, snapshot: &Snapshot) {
+fn testing(page: &mut Sheet, snapshot: &Snapshot) {
     let Some(testing) = &snapshot.testing else {
         return;
     };
@@ -278,7 +274,7 @@ fn testing(page: &mut Page, snapshot: &Snapshot) {
 }
 
 /// What root went back to, or pushed.
-fn hold(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+fn hold(page: &mut Sheet, snapshot: &Snapshot, now: Timestamp) {
     let Some(hold) = &snapshot.hold else { return };
     let (commit, by) = (hold.commit.short(), hold.by);
     let since = relative(hold.since, now);
@@ -299,7 +295,7 @@ fn hold(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
 }
 
 /// That nothing new is begun, and by whose word.
-fn pause(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+fn pause(page: &mut Sheet, snapshot: &Snapshot, now: Timestamp) {
     let Some(pause) = &snapshot.pause else { return };
     let until = words::until(pause.until);
     let since = relative(pause.since, now);
@@ -316,7 +312,7 @@ fn pause(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     }
 }
 
-fn doing(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+fn doing(page: &mut Sheet, snapshot: &Snapshot, now: Timestamp) {
     let phase = &snapshot.phase;
     let doing = words::phase(phase.name);
     let since = relative(phase.since, now);
@@ -332,7 +328,7 @@ fn doing(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     }
 }
 
-fn last(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+fn last(page: &mut Sheet, snapshot: &Snapshot, now: Timestamp) {
     let Some(last) = &snapshot.last else {
         page.fact("last", "no deployment has ended yet");
         return;
@@ -357,13 +353,13 @@ fn last(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     let message = one_line(&failure.message, LINE_LIMIT);
     page.fact("", &format!("{}: {message}", failure.code.as_str()));
     if let Some(detail) = detail(last, snapshot) {
-        page.line(&detail);
+        page.line(detail);
     }
 }
 
 /// What failed here and is not activated again: in full if it is what the
 /// branch asks for, else how many there are.
-fn quarantine(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
+fn quarantine(page: &mut Sheet, snapshot: &Snapshot, now: Timestamp) {
     let held = snapshot.held();
     if let Some(held) = held {
         let since = relative(held.since, now);
@@ -390,7 +386,7 @@ fn quarantine(page: &mut Page, snapshot: &Snapshot, now: Timestamp) {
     }
 }
 
-fn daemon(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
+fn daemon(page: &mut Sheet, snapshot: &Snapshot, life: Life, now: Timestamp) {
     let daemon = &snapshot.daemon;
     let version = one_line(&daemon.version, LINE_LIMIT);
     let started = relative(daemon.started_at, now);
@@ -402,7 +398,7 @@ fn daemon(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
     page.fact("daemon", &text);
 }
 
-fn to_do(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
+fn to_do(page: &mut Sheet, snapshot: &Snapshot, life: Life, now: Timestamp) {
     let remedy = snapshot.condition.remedy.as_deref();
     // Not while it is being tried, nor where the daemon itself says so already.
     let is_held = snapshot.held().is_some() && snapshot.phase.name == PhaseName::Resting;
@@ -419,41 +415,7 @@ fn to_do(page: &mut Page, snapshot: &Snapshot, life: Life, now: Timestamp) {
         page.blank();
     }
     for remedy in remedies.iter().flatten() {
-        page.paragraph_flush(&format!("to do: {remedy}"));
-    }
-}
-
-/// Text that grows by lines.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn line(&mut self, line: &str) {
-        if !self.text.is_empty() {
-            self.text.push('\n');
-        }
-        self.text.push_str(line);
-    }
-
-    fn blank(&mut self) {
-        self.line("");
-    }
-
-    fn paragraph(&mut self, text: &str) {
-        self.line(&wrap(text, "  "));
-    }
-
-    fn paragraph_flush(&mut self, text: &str) {
-        self.line(&wrap(text, ""));
-    }
-
-    /// A fact with its name; continued lines stand below the fact.
-    fn fact(&mut self, label: &str, text: &str) {
-        let wrapped = wrap(text, &" ".repeat(LABEL));
-        let rest = wrapped.trim_start();
-        self.line(&format!("  {label:<width$}{rest}", width = LABEL - 2));
+        page.paragraph(&format!("to do: {remedy}"));
     }
 }
 

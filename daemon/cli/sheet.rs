@@ -2,52 +2,52 @@
 //!
 //! In: facts. Out: lines. Must not: know what they are about.
 
-use crate::cli::text::wrap;
+use super::text::wrap;
 
 /// How wide the names of facts are, with what stands before and after them.
-pub(in super::super) const LABEL: usize = 13;
+pub(super) const LABEL: usize = 13;
 
 /// A sheet of lines.
 #[derive(Default)]
-pub(in super::super) struct Sheet {
+pub(super) struct Sheet {
     lines: Vec<String>,
 }
 
 impl Sheet {
     /// A line as it is.
-    pub(in super::super) fn line(&mut self, line: impl Into<String>) {
+    pub(super) fn line(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
     }
 
     /// An empty line.
-    pub(in super::super) fn blank(&mut self) {
+    pub(super) fn blank(&mut self) {
         self.line("");
     }
 
     /// A paragraph that begins at the margin.
-    pub(in super::super) fn paragraph(&mut self, text: &str) {
+    pub(super) fn paragraph(&mut self, text: &str) {
         self.line(wrap(text, ""));
     }
 
     /// The same, indented.
-    pub(in super::super) fn indented(&mut self, text: &str) {
+    pub(super) fn indented(&mut self, text: &str) {
         self.line(wrap(text, "  "));
     }
 
     /// A fact with its name; continued lines stand below the fact.
-    pub(in super::super) fn fact(&mut self, label: &str, text: &str) {
+    pub(super) fn fact(&mut self, label: &str, text: &str) {
         self.fact_at(LABEL, label, text);
     }
 
     /// The same where names are as wide as that.
-    pub(in super::super) fn fact_at(&mut self, width: usize, label: &str, text: &str) {
+    pub(super) fn fact_at(&mut self, width: usize, label: &str, text: &str) {
         let wrapped = wrap(text, &" ".repeat(width));
         let rest = wrapped.trim_start();
         self.line(format!("  {label:<width$}{rest}", width = width - 2));
     }
 
     /// The whole.
-    pub(in super::super) fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         self.lines.join("\n")
     }
 }
