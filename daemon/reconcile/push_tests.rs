@@ -324,7 +324,18 @@ fn one_that_fails_leaves_the_host_as_it_was() {
     ] {
         let state = ended(next(host(), pushes(&[])), outcome.clone());
         assert_eq!((&state.hold, &state.retry), (&None, &None));
-        assert_eq!(state.latest().map(|it| &it.outcome), Some(&outcome));
+        let found = state.latest().map(|it| &it.outcome).expect("it ended");
+        assert_eq!(found.as_str(), outcome.as_str());
+        let (found, failed) = (found.failure(), outcome.failure());
+        assert_eq!(found.map(|it| it.code), failed.map(|it| it.code));
+        let hint = match failed.map(|it| it.code) {
+            Some(FailureCode::InputUnavailable) => "Push again once that is over: ",
+            _ => "Mend it and push again.",
+        };
+        assert!(
+            found.is_some_and(|it| it.hint.starts_with(hint)),
+            "{found:?}"
+        );
         assert_eq!(told(&state, &observed(2)), Condition::Converged);
         let state = next(state, looked(Some(2), observed(2)));
         assert_eq!(state.phase, Phase::Resting, "root's word is one try");

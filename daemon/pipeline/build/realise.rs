@@ -226,7 +226,8 @@ fn refused(tail: &str) -> Failure {
     Failure::new(
         FailureCode::BuildFailed,
         format!("the build failed: {}", words::first_error(tail)),
-        "Push a commit that builds; this one is not tried again. `nix log` shows the whole log.",
+        "Push a commit that builds; this one is not tried again. `nix log` of that derivation shows \
+         all that its builder said.",
     )
 }
 

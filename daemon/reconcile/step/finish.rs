@@ -16,6 +16,13 @@ use crate::model::system::Toplevel;
 /// How often in a row memory may run out for one candidate.
 const MOST_OUT_OF_MEMORY: u32 = 3;
 
+/// What to do about a push that is itself at fault.
+const MEND: &str = "Mend it and push again.";
+
+/// What to do about a push that something else was in the way of.
+const ONCE_MORE: &str =
+    "Push again once that is over: what is pushed is not tried again by itself.";
+
 /// Ends a deployment and rests.
 pub(in super::super) fn finish(
     mut state: State,
@@ -26,6 +33,10 @@ pub(in super::super) fn finish(
     context: &Context<'_>,
 ) -> Step {
     let outcome = unless_hungry(&state, &deployment, outcome);
+    let outcome = match deployment.candidate {
+        Candidate::Pushed { .. } => for_who_pushed(outcome),
+        Candidate::Commit(_) | Candidate::Testing { .. } | Candidate::Earlier { .. } => outcome,
+    };
     if let Some(toplevel) = &toplevel {
         let now = context.now.wall;
         state.quarantine.learn(&deployment, toplevel, &outcome, now);
@@ -159,6 +170,29 @@ fn unless_hungry(state: &State, deployment: &Deployment, outcome: Outcome) -> Ou
         | Outcome::Superseded
         | Outcome::Overridden(_)) => other,
     }
+}
+
+/// What the steps say to do is about a commit, which is tried again, or another
+/// one comes; what was pushed is not, and nothing comes but another push.
+fn for_who_pushed(mut outcome: Outcome) -> Outcome {
+    match &mut outcome {
+        Outcome::RolledBack(failure) => failure.hint = MEND.to_owned(),
+        Outcome::Refused(failure) | Outcome::Failed(failure) | Outcome::Inconclusive(failure) => {
+            let hint = match failure.class {
+                FailureClass::Deterministic => MEND,
+                FailureClass::Transient | FailureClass::Host => ONCE_MORE,
+            };
+            failure.hint = hint.to_owned();
+        }
+        Outcome::Deployed
+        | Outcome::Unchanged
+        | Outcome::RolledBackByReboot(_)
+        | Outcome::RollbackFailed(_)
+        | Outcome::RebootRequired { .. }
+        | Outcome::Superseded
+        | Outcome::Overridden(_) => {}
+    }
+    outcome
 }
 
 /// How often in a row memory ran out for this candidate before.
