@@ -13,7 +13,8 @@ use super::failure::Failure;
 use super::hosts::{self, Question, Selection};
 use super::output::{Output, print};
 use super::past::{self, table};
-use crate::host::clock;
+use super::text::WIDTH;
+use crate::host::{clock, terminal};
 use crate::store::history::{self, History, Record};
 
 /// The version of the JSON.
@@ -27,6 +28,9 @@ pub struct Arguments {
     /// How many are shown, newest first.
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
+    /// How wide the table may be, for whoever asks from afar.
+    #[arg(long, value_name = "N", hide = true)]
+    columns: Option<usize>,
     /// For people, or JSON: all that is kept of each.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -52,9 +56,11 @@ struct Unreadable<'a> {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if arguments.selection.is_given() {
+        let limit = ["--limit".to_owned(), arguments.limit.to_string()];
+        let columns = ["--columns".to_owned(), columns().to_string()];
         let question = Question {
             name: "history",
-            words: vec!["--limit".to_owned(), arguments.limit.to_string()],
+            words: [limit, columns].concat(),
             codes: &[0],
         };
         return hosts::pages(&arguments.selection, &question, arguments.output);
@@ -77,12 +83,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
                 records: &records,
                 unreadable: &unreadable,
                 kept: entries.len(),
+                columns: arguments.columns.unwrap_or_else(columns),
             };
             table::render(&table, clock::now().wall)
         }
         Output::Json => json(&records, &unreadable, entries.len())?,
     })?;
     Ok(Exit::Success)
+}
+
+/// How wide the table is: as the terminal, but not so narrow that nothing fits.
+fn columns() -> usize {
+    terminal::size().map_or(WIDTH, |size| size.columns.max(WIDTH))
 }
 
 fn json(

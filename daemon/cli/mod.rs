@@ -8,6 +8,7 @@ pub mod exit;
 pub mod failure;
 mod output;
 mod text;
+mod columns;
 mod sheet;
 mod screen;
 #[cfg(target_os = "linux")]

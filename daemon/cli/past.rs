@@ -59,6 +59,12 @@ pub(super) fn entries(history: &History) -> Result<Vec<Entry>, Failure> {
     })
 }
 
+/// There is none yet.
+pub(super) fn nothing_kept() -> Failure {
+    Failure::from(anyhow!("no deployment is kept"))
+        .hint("Each is once it has ended; what goes on is told by `deploy-flake status`.")
+}
+
 /// The one deployment whose id begins so.
 pub(super) fn find(entries: Vec<Entry>, id: &str) -> Result<Entry, Failure> {
     let id = id.to_ascii_lowercase();

@@ -409,4 +409,4 @@ fn spaces(option: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,8 +3,8 @@
 //! In: a page, made safe to show. Out: standard output. Must not: be used where
 //! there is no terminal; nor draw what stands there already.
 
+use super::columns::cut;
 use super::failure::Failure;
-use super::hosts::cut;
 use super::output::write;
 use crate::host::environment::{self, Terminal};
 use crate::host::terminal::{self, Size};

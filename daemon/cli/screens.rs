@@ -2,6 +2,7 @@
 //! makes of the data that its own tests use.
 
 use super::past::{page, table};
+use super::push::tests as push;
 use super::{diff, doctor, hosts, plan, status};
 
 /// Every screen, by its heading in the document.
@@ -9,6 +10,9 @@ fn screens() -> Vec<(&'static str, String)> {
     vec![
         ("`trigger HOST...`, 80 columns", hosts::board_screen(80)),
         ("`trigger HOST...`, 200 columns", hosts::board_screen(200)),
+        ("`push HOST...`, 80 columns", push_screen(80)),
+        ("`push HOST...`, 200 columns", push_screen(200)),
+        ("`push HOST...`, at its end", hosts::push_summary()),
         ("`status HOST...`, 80 columns", hosts::overview_screen(80)),
         ("`status HOST...`, 200 columns", hosts::overview_screen(200)),
         ("`status`", status::screen()),
@@ -18,6 +22,11 @@ fn screens() -> Vec<(&'static str, String)> {
         ("`diff`", diff::tests::screen()),
         ("`doctor`", doctor::screen()),
     ]
+}
+
+/// A push from its first line on.
+fn push_screen(columns: usize) -> String {
+    [push::told(), hosts::push_screen(columns)].join("\n")
 }
 
 fn chapter((heading, screen): &(&str, String)) -> String {

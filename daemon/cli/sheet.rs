@@ -42,12 +42,40 @@ impl Sheet {
     /// The same where names are as wide as that.
     pub(super) fn fact_at(&mut self, width: usize, label: &str, text: &str) {
         let wrapped = wrap(text, &" ".repeat(width));
-        let rest = wrapped.trim_start();
-        self.line(format!("  {label:<width$}{rest}", width = width - 2));
+        let label = format!("  {label:<width$}", width = width - 2);
+        match wrapped.strip_prefix(&" ".repeat(width)) {
+            Some(rest) => self.line(format!("{label}{rest}")),
+            // It begins with a word that has no room beside the name.
+            None => self.line(format!("{}\n{wrapped}", label.trim_end()).trim_end()),
+        }
     }
 
     /// The whole.
     pub(super) fn text(self) -> String {
         self.lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_stands_beside_its_name_or_below_it() {
+        let mut sheet = Sheet::default();
+        sheet.fact("remote", &"word ".repeat(20));
+        sheet.fact("", "more");
+        sheet.fact("path", &format!("{} is long", "x".repeat(70)));
+        sheet.fact("nothing", "");
+        assert_eq!(
+            sheet.text(),
+            format!(
+                "  remote     {}\n             {}\n             more\n  path\n          {}\n             \
+                 is long\n  nothing",
+                ["word"; 13].join(" "),
+                ["word"; 7].join(" "),
+                "x".repeat(70),
+            )
+        );
     }
 }

@@ -36,6 +36,18 @@ pub(super) fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// How long ago, in at most four characters: `40s`, `12m`, `3h`, `120d`.
+pub(super) fn age(at: Timestamp, now: Timestamp) -> String {
+    // What was set by a clock that is ahead of this one has just begun.
+    let seconds = now.as_second().saturating_sub(at.as_second()).max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 fn length(seconds: u64) -> String {
     const UNITS: [(&str, u64); 4] = [
         ("day", 24 * 60 * 60),
@@ -67,27 +79,29 @@ pub(super) fn system(toplevel: &Toplevel, width: usize) -> String {
 }
 
 /// Breaks a paragraph into indented lines of at most [`WIDTH`] characters,
-/// between words; a word that is longer stays whole.
+/// between words. A word that is longer than such a line stays whole, so that it
+/// can be copied, and begins as far to the left as it has to.
 pub(super) fn wrap(paragraph: &str, indent: &str) -> String {
-    let mut text = String::new();
-    let mut column = 0;
+    let room = WIDTH.saturating_sub(indent.chars().count());
+    let mut lines: Vec<String> = Vec::new();
+    // What the last line has left; none before the first, and after a long word.
+    let mut left = 0;
     for word in paragraph.split_whitespace() {
         let length = word.chars().count();
-        if column == 0 {
-            text.push_str(indent);
-            column = indent.chars().count();
-        } else if column + 1 + length > WIDTH {
-            text.push('\n');
-            text.push_str(indent);
-            column = indent.chars().count();
-        } else {
-            text.push(' ');
-            column += 1;
+        match lines.last_mut().filter(|_| length < left) {
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+                left -= 1 + length;
+            }
+            None => {
+                let start = indent.chars().take(WIDTH.saturating_sub(length));
+                lines.push(start.chain(word.chars()).collect());
+                left = room.saturating_sub(length);
+            }
         }
-        text.push_str(word);
-        column += length;
     }
-    text
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -116,6 +130,23 @@ mod tests {
     }
 
     #[test]
+    fn an_age_takes_four_characters() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("it is a time");
+        let now = at("2026-11-22T12:00:00Z");
+        for (then, told) in [
+            ("2026-11-22T12:00:03Z", "0s"),
+            ("2026-11-22T11:59:01Z", "59s"),
+            ("2026-11-22T11:59:00Z", "1m"),
+            ("2026-11-22T11:00:00Z", "1h"),
+            ("2026-11-21T12:00:01Z", "23h"),
+            ("2026-11-21T12:00:00Z", "1d"),
+            ("2024-02-29T12:00:00Z", "997d"),
+        ] {
+            assert_eq!(age(at(then), now), told);
+        }
+    }
+
+    #[test]
     fn a_system_is_cut_to_the_width() {
         let path = "/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-nixos-system-web1-24.11";
         let path = path.to_owned().try_into().expect("it is a store path");
@@ -137,5 +168,10 @@ mod tests {
         assert_eq!(text.split_whitespace().count(), 40);
         let long = "x".repeat(100);
         assert_eq!(wrap(&format!("a {long} b"), ""), format!("a\n{long}\nb"));
+        let (path, indent) = ("x".repeat(75), " ".repeat(13));
+        assert_eq!(
+            wrap(&format!("a {path} b"), &indent),
+            format!("{indent}a\n     {path}\n{indent}b")
+        );
     }
 }

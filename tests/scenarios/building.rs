@@ -13,7 +13,7 @@ use crate::triggering::{next, world};
 const SAYS: &str = "printf 'unpacking \\033]52;c;eA==\\007the sources\\n'; /opt/mini/hook late";
 
 /// As much of it as fits on 80 columns, with the progress in front.
-const SHOWN: &str = "building, 2 of 3 built: nixos-system-host-second> ";
+const SHOWN: &str = "2 of 3 built: nixos-system-host-second> ";
 
 /// What the host itself says of its build; waits until that is this.
 #[track_caller]

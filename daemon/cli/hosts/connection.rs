@@ -65,7 +65,7 @@ pub(super) async fn follow(
     let errand = &errand.at(host);
     // What is pushed may be another configuration than the one that runs.
     let runs = host.configuration().filter(|_| errand.cargo.is_none());
-    let mut story = Story::new(host.label(), runs, errand);
+    let mut story = Story::new(host.after_ssh(), runs, errand);
     let mut saying = errand
         .confirm
         .map(|by| Saying::new(by, host, way, teller, desk));
@@ -85,7 +85,8 @@ pub(super) async fn follow(
             Err(_elapsed) => story.gave_up(limit),
         },
     };
-    teller.tell(News::Over(Box::new(fate))).await;
+    let fate = Box::new(fate.with_host(host));
+    teller.tell(News::Over(fate)).await;
 }
 
 async fn connections(
@@ -191,7 +192,7 @@ pub(super) async fn ask_aloud(
     codes: &[i32],
     teller: Option<&Teller>,
 ) -> Result<(Vec<u8>, i32), Fate> {
-    let mut story = Story::new(host.label(), host.configuration(), errand);
+    let mut story = Story::new(host.after_ssh(), host.configuration(), errand);
     loop {
         let arguments = ssh::arguments(host, &way.options, way.prompts, &errand.first);
         let answer = answer(&arguments).await?;

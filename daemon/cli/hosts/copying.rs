@@ -132,7 +132,7 @@ impl Failed {
             1 => String::new(),
             many => format!(", {many} times"),
         };
-        let usual = || format!("see whether `ssh {} nix --version` works", host.label());
+        let usual = || format!("see whether `ssh {} nix --version` works", host.after_ssh());
         Fate::of(self.ending)
             .because(format!(
                 "not copied, nothing was changed: {}{times}",
@@ -203,6 +203,7 @@ fn no_nix(error: &io::Error) -> Fate {
 mod tests {
     use super::super::destination::parse;
     use super::super::ssh::Prompts;
+    use super::super::words;
     use super::*;
     use crate::model::system::StorePath;
 
@@ -267,6 +268,31 @@ mod tests {
         assert_eq!(started, "-o A=b\n");
         let denied = "echo 'root@web1: Permission denied (publickey).' >&2; exit 1";
         assert!(why(copy("sh", &shell(denied), &[], LONG).await).is_final);
+    }
+
+    #[test]
+    fn what_was_not_copied_is_told_with_why_and_what_to_do() {
+        let host = parse("nixos://root@web1/web").expect("it is one");
+        let told = |failed: Failed, attempts| {
+            let fate = failed.fate(&host, attempts);
+            words::each(&[(host.label(), &fate)]).expect("it is not fine")
+        };
+        assert_eq!(
+            told(Failed::late(Duration::from_secs(600)), 4),
+            "root@web1/web: not over in time: not copied, nothing was changed: the copy took\n\
+             longer than 10m, 4 times\n  to do: push again with a longer --copy-timeout"
+        );
+        let full = Failed {
+            ending: Ending::Error,
+            why: "no room".to_owned(),
+            to_do: None,
+            is_final: false,
+        };
+        assert_eq!(
+            told(full, 1),
+            "root@web1/web: error: not copied, nothing was changed: no room\n  to do: see whether \
+             `ssh root@web1 nix --version` works"
+        );
     }
 
     #[test]

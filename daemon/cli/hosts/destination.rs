@@ -15,6 +15,7 @@ const LIMIT: usize = 253;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Destination {
     label: String,
+    ssh: String,
     user: Option<String>,
     host: String,
     port: Option<NonZeroU16>,
@@ -37,6 +38,19 @@ impl Destination {
     /// What tells it from the others, as it was given.
     pub(super) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// What follows `ssh` on a command line that gets there, for people.
+    pub(super) fn after_ssh(&self) -> &str {
+        &self.ssh
+    }
+
+    /// A word that is understood as this.
+    pub(super) fn typed(&self) -> String {
+        match self.is_word || self.label.starts_with("ssh://") {
+            true => self.label.clone(),
+            false => format!("nixos://{}", self.label),
+        }
     }
 
     /// Which configuration the host has to run, or to be given, if that was said.
@@ -136,7 +150,10 @@ pub(in crate::cli) fn parse(text: &str) -> Result<Destination, String> {
     is_name("a host", host, "._-:%")?;
     user.map_or(Ok(()), |user| is_name("a user", user, "._-+"))?;
     configuration.map_or(Ok(()), |it| is_name("a configuration", it, "._-+"))?;
+    let port_for_ssh = port.map_or_else(String::new, |it| format!("-p {it} "));
+    let user_for_ssh = user.map_or_else(String::new, |it| format!("{it}@"));
     Ok(Destination {
+        ssh: format!("{port_for_ssh}{user_for_ssh}{host}"),
         label: label.trim_end_matches('/').to_owned(),
         user: user.map(str::to_owned),
         host: host.to_owned(),
@@ -242,8 +259,25 @@ mod tests {
         ] {
             let destination = parse(text).expect(text);
             assert_eq!(destination.words().join(" "), words, "{text}");
+            assert_eq!(
+                parse(&destination.typed()),
+                Ok(destination.clone()),
+                "{text}"
+            );
             assert_eq!(destination.label(), label, "{text}");
             assert_eq!(destination.configuration(), configuration, "{text}");
+        }
+    }
+
+    #[test]
+    fn people_are_told_how_ssh_gets_there() {
+        for (text, told) in [
+            ("web1", "web1"),
+            ("nixos://root@web1:2222/web", "-p 2222 root@web1"),
+            ("nixos://[2001:db8::1]/db", "2001:db8::1"),
+            ("ssh://ann@web1", "ann@web1"),
+        ] {
+            assert_eq!(parse(text).expect(text).after_ssh(), told);
         }
     }
 

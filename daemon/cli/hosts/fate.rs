@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use super::destination::Destination;
+use super::named;
 use crate::cli::exit::Exit;
 use crate::model::revision::CommitId;
 
@@ -166,6 +168,16 @@ impl Fate {
     pub(super) fn because(self, why: impl Into<String>) -> Self {
         Self {
             why: Some(why.into()),
+            ..self
+        }
+    }
+
+    /// The same with the commands that it names as they are typed from here.
+    pub(super) fn with_host(self, host: &Destination) -> Self {
+        let named = |text: Option<String>| text.map(|it| named::sentence(&it, host));
+        Self {
+            why: named(self.why),
+            to_do: named(self.to_do),
             ..self
         }
     }

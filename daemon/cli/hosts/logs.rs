@@ -64,7 +64,7 @@ async fn all(
     let mut waiting = hosts.iter().enumerate().map(|(number, host)| {
         let (way, to) = (&way, to.clone());
         async move {
-            let fate = one(host, asked, way, number, &to).await;
+            let fate = one(host, asked, way, number, &to).await.with_host(host);
             // Nobody listens any more: then nobody is told.
             let _ = to.send((number, Heard::Over(fate))).await;
         }
@@ -92,7 +92,7 @@ async fn one(
     to: &Sender<(usize, Heard)>,
 ) -> Fate {
     let errand = Errand::answer(&[]);
-    let mut story = Story::new(host.label(), None, &errand);
+    let mut story = Story::new(host.after_ssh(), None, &errand);
     let mut asked = asked.clone();
     let mut told = 0_usize;
     loop {

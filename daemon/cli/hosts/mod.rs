@@ -25,6 +25,7 @@ mod connection;
 mod copying;
 mod versions;
 mod words;
+mod named;
 mod plain;
 mod board;
 mod show;
@@ -33,7 +34,6 @@ mod pages;
 mod logs;
 mod watch;
 
-pub(super) use self::board::cut;
 pub(super) use self::destination::Destination;
 pub(super) use self::flake::{names, reference, told};
 pub(super) use self::logs::follow as logs;
@@ -384,7 +384,7 @@ async fn typed(lines: &mut Option<mpsc::Receiver<String>>) -> String {
 pub(super) use self::destination::parse as destination;
 
 #[cfg(test)]
-pub(super) use self::board::tests::screen as board_screen;
+pub(super) use self::board::tests::{push_screen, push_summary, screen as board_screen};
 #[cfg(test)]
 pub(super) use self::overview::tests::screen as overview_screen;
 

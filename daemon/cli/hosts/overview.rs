@@ -7,17 +7,17 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::board::cut;
 use super::destination::Destination;
 use super::far::{self, Glimpse};
 use super::fate::{self, Ending, Fate};
 use super::story::phase_words;
-use super::{plain, words};
+use super::{named, plain, words};
+use crate::cli::columns::cut;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, print};
 use crate::cli::status;
-use crate::cli::text::relative;
+use crate::cli::text::age;
 use crate::host::{clock, terminal};
 
 /// The version of the lines for programs.
@@ -57,7 +57,9 @@ impl Overview {
         answer: Result<(Vec<u8>, i32), Fate>,
     ) -> Result<(), Failure> {
         let now = clock::now().wall;
-        let state = answer.and_then(|(bytes, code)| understand(host, &bytes, code));
+        let state = answer
+            .and_then(|(bytes, code)| understand(host, &bytes, code))
+            .map_err(|fate| fate.with_host(host));
         let ending = match &state {
             Ok(state) => state.ending(),
             Err(fate) => fate.ending,
@@ -65,7 +67,7 @@ impl Overview {
         self.endings.push(ending);
         match self.output {
             Output::Json => print(&json_line(host, &state, ending))?,
-            Output::Text if self.alone => self.page(&state, now)?,
+            Output::Text if self.alone => self.page(host, &state, now)?,
             Output::Text => {
                 if self.endings.len() == 1 {
                     print(&self.fitting(&head(self.label)))?;
@@ -99,9 +101,14 @@ impl Overview {
         Ok(exit)
     }
 
-    fn page(&self, state: &Result<State, Fate>, now: Timestamp) -> Result<(), Failure> {
+    fn page(
+        &self,
+        host: &Destination,
+        state: &Result<State, Fate>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         match state {
-            Ok(state) => print(&status::page_of(&state.json, now)),
+            Ok(state) => print(&named::page(&status::page_of(&state.json, now), host)),
             Err(_) => Ok(()),
         }
     }
@@ -170,7 +177,10 @@ pub(super) fn state(host: &Destination, json: Value) -> Result<State, Fate> {
 }
 
 fn error(host: &Destination, why: impl Into<String>) -> Fate {
-    let to_do = format!("see what `ssh {} deploy-flake status` says", host.label());
+    let to_do = format!(
+        "see what `ssh {} deploy-flake status` says",
+        host.after_ssh()
+    );
     Fate::of(Ending::Error).because(why).with_remedy(to_do)
 }
 
@@ -193,7 +203,7 @@ pub(super) fn json_line(host: &Destination, state: &Result<State, Fate>, ending:
 
 /// What stands above the rows.
 pub(super) fn head(label: usize) -> String {
-    columns(label, ["HOST", "STATE", "COMMIT", "SINCE", "WHAT"])
+    columns(label, ["HOST", "STATE", "COMMIT", "FOR", "WHAT"])
 }
 
 /// A host's line.
@@ -206,7 +216,7 @@ pub(super) fn row(label: usize, host: &str, state: &Result<State, Fate>, now: Ti
             let wanted = glimpse.desired.as_ref().map(|it| it.commit.short());
             let (since, what) = doing(glimpse);
             let state = glimpse.condition.state.as_str();
-            let since = relative(since, now);
+            let since = age(since, now);
             columns(label, [host, state, wanted.unwrap_or("-"), &since, &what])
         }
         Ok(State { glimpse: None, .. }) => {
@@ -254,7 +264,7 @@ fn doing(glimpse: &Glimpse) -> (Timestamp, String) {
 
 /// The columns of a line.
 pub(super) fn columns(label: usize, [host, state, commit, since, what]: [&str; 5]) -> String {
-    format!("{host:<label$}  {state:<18}  {commit:<12}  {since:<14}  {what}")
+    format!("{host:<label$}  {state:<18}  {commit:<12}  {since:>4}  {what}")
 }
 
 #[cfg(test)]
@@ -306,12 +316,12 @@ pub(in crate::cli) mod tests {
         assert_eq!(
             screen(200),
             "\
-HOST        STATE               COMMIT        SINCE           WHAT
-web1        converged           0123456789ab  12 minutes ago  The host is what main asks for.
-web2        deploying           0123456789ab  12 minutes ago  41 of 126 built: linux-6.6.61> CC igb_main.o
-root@web3   converged           0123456789ab  12 minutes ago  the daemon is NOT RUNNING; its last word: The host is what main asks for.
-web4        not-running         -             -               the daemon has not run since the host was booted
-web5        unreachable         -             -               ssh: no route to host"
+HOST        STATE               COMMIT         FOR  WHAT
+web1        converged           0123456789ab   12m  The host is what main asks for.
+web2        deploying           0123456789ab   12m  41 of 126 built: linux-6.6.61> CC igb_main.o
+root@web3   converged           0123456789ab   12m  the daemon is NOT RUNNING; its last word: The host is what main asks for.
+web4        not-running         -                -  the daemon has not run since the host was booted
+web5        unreachable         -                -  ssh: no route to host"
         );
     }
 

@@ -13,7 +13,7 @@ use super::connection::{self, Way};
 use super::destination::Destination;
 use super::errand::Errand;
 use super::fate::{self, Ending, Fate};
-use super::{NEVER_RUN, Selection, plain, runtime, words};
+use super::{NEVER_RUN, Selection, named, plain, runtime, words};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, print};
@@ -138,9 +138,10 @@ impl Pages {
         host: &Destination,
         answer: Result<(Vec<u8>, i32), Fate>,
     ) -> Result<(), Failure> {
+        let answer = answer.map_err(|fate| fate.with_host(host));
         let answer = match self.output {
             Output::Text => {
-                let page = answer.map(|(bytes, code)| (page(&bytes), code));
+                let page = answer.map(|(bytes, code)| (named::page(&page(&bytes), host), code));
                 if let Ok((page, _)) = &page {
                     print(&self.under_its_name(host.label(), page))?;
                 }
@@ -149,7 +150,7 @@ impl Pages {
             Output::Json => {
                 let answer = answer.and_then(|(bytes, code)| match understand(&bytes) {
                     Some(json) => Ok((json, code)),
-                    None => Err(self.not_understood(host.label())),
+                    None => Err(self.not_understood(host)),
                 });
                 print(&json_line(self.name, host.label(), &answer))?;
                 answer.map(|(_, code)| code)
@@ -186,8 +187,9 @@ impl Pages {
         format!("{before}{RULE} {label} {RULE}\n{page}")
     }
 
-    fn not_understood(&self, label: &str) -> Fate {
-        let to_do = format!("see what `ssh {label} deploy-flake {}` says", self.name);
+    fn not_understood(&self, host: &Destination) -> Fate {
+        let ssh = host.after_ssh();
+        let to_do = format!("see what `ssh {ssh} deploy-flake {}` says", self.name);
         Fate::of(Ending::Error)
             .because("its answer was not understood: no JSON")
             .with_remedy(to_do)

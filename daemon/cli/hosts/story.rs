@@ -131,7 +131,8 @@ pub(super) enum Next {
 /// The story.
 #[derive(Debug)]
 pub(super) struct Story<'a> {
-    label: &'a str,
+    /// What follows `ssh` for people.
+    ssh: &'a str,
     configuration: Option<&'a str>,
     errand: &'a Errand,
     /// Whether the far side said that the daemon was told.
@@ -152,9 +153,9 @@ pub(super) struct Story<'a> {
 
 impl<'a> Story<'a> {
     /// A story that has not begun.
-    pub(super) fn new(label: &'a str, configuration: Option<&'a str>, errand: &'a Errand) -> Self {
+    pub(super) fn new(ssh: &'a str, configuration: Option<&'a str>, errand: &'a Errand) -> Self {
         Self {
-            label,
+            ssh,
             configuration,
             errand,
             accepted: false,
@@ -308,7 +309,7 @@ impl<'a> Story<'a> {
     fn unreachable(&self, why: &str) -> Fate {
         let fate = Fate::of(Ending::Unreachable);
         if !self.reached {
-            let to_do = format!("see whether `ssh {}` works", self.label);
+            let to_do = format!("see whether `ssh {}` works", self.ssh);
             return fate.because(why).with_remedy(to_do);
         }
         let within = duration::show(ABSENCE);
@@ -333,10 +334,8 @@ impl<'a> Story<'a> {
         if self.errand.cargo.is_some() && !self.accepted {
             return "push again; what was copied is not copied once more".to_owned();
         }
-        format!(
-            "the daemon goes on by itself; `deploy-flake status {}` tells how far it is",
-            self.label
-        )
+        // `Fate::with_host` adds the host's name.
+        "the daemon goes on by itself; `deploy-flake status` tells how far it is".to_owned()
     }
 
     /// The far side ended well, and did not say how it ended.
@@ -347,7 +346,7 @@ impl<'a> Story<'a> {
         };
         Fate::of(Ending::Error).because(what).with_remedy(format!(
             "see what `ssh {} deploy-flake status` says",
-            self.label
+            self.ssh
         ))
     }
 

@@ -21,7 +21,7 @@ use super::far::LINE_BYTES;
 use super::fate::{self, Ending, Fate};
 use super::overview::{self, State};
 use super::story::{Next, Story};
-use super::{NEWS, Selection, runtime, ssh, words};
+use super::{NEWS, Selection, named, runtime, ssh, words};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::{Output, Reader, offer, print};
@@ -62,7 +62,7 @@ pub(in crate::cli) fn run(selection: &Selection, output: Output) -> Result<Exit,
         let connections = hosts.iter().enumerate().map(|(number, host)| {
             let (way, to) = (&way, to.clone());
             async move {
-                let fate = one(host, way, number, &to).await;
+                let fate = one(host, way, number, &to).await.with_host(host);
                 // Nobody listens any more: then nobody is told.
                 let _ = to.send((number, Heard::Over(fate))).await;
             }
@@ -102,7 +102,7 @@ fn too_many(hosts: usize, parallel: usize) -> Failure {
 /// Listens to one host, and comes back to it when the connection dies.
 async fn one(host: &Destination, way: &Way, number: usize, to: &Sender<(usize, Heard)>) -> Fate {
     let errand = Errand::answer(&["status", "--watch", "--output", "json"]);
-    let mut story = Story::new(host.label(), host.configuration(), &errand);
+    let mut story = Story::new(host.after_ssh(), host.configuration(), &errand);
     loop {
         let arguments = ssh::arguments(host, &way.options, way.prompts, story.words());
         let mut lines = match Lines::start(ssh::PROGRAM, &arguments, LINE_BYTES) {
@@ -337,7 +337,7 @@ fn page(hosts: &[Host<'_>], label: usize, now: Timestamp) -> String {
     if let [host] = hosts
         && let (None, Some(Ok(state))) = (&host.lost, &host.state)
     {
-        return status::page_of(&state.json, now);
+        return named::page(&status::page_of(&state.json, now), host.destination);
     }
     let rows = hosts.iter().map(|host| host.row(label, now));
     let lines: Vec<String> = std::iter::once(overview::head(label)).chain(rows).collect();
@@ -383,10 +383,10 @@ mod tests {
         assert_eq!(
             page(&table.hosts, table.label, now()),
             "\
-HOST       STATE               COMMIT        SINCE           WHAT
-web1       converged           0123456789ab  now             The host is what main asks for.
-web2       unreachable         -             -               trying again: it was cut
-root@web3  connecting          -             -"
+HOST       STATE               COMMIT         FOR  WHAT
+web1       converged           0123456789ab    0s  The host is what main asks for.
+web2       unreachable         -                -  trying again: it was cut
+root@web3  connecting          -                -"
         );
         table.take(1, heard(&hosts[1], &line(|it| it["host"] = Value::Null)));
         table.take(
@@ -396,9 +396,7 @@ root@web3  connecting          -             -"
         let page = page(&table.hosts, table.label, now());
         assert!(page.contains("web2       not-running "), "{page}");
         assert!(
-            page.contains(
-                "root@web3  error               -             -               no such command"
-            ),
+            page.contains("root@web3  error               -                -  no such command"),
             "{page}"
         );
         assert!(!table.is_over());

@@ -33,6 +33,8 @@ pub(super) fn news(news: &News) -> String {
             format!("the daemon has the snapshot, and goes on by itself (look {look})")
         }
         News::Phase(phase) => phase_words(phase),
+        // That it is building is what the counts say.
+        News::Progress(progress) if progress.is_known() => progress.to_string(),
         News::Progress(progress) => building(progress),
         News::Restarted => "the daemon was restarted, and looks again".to_owned(),
         News::Unexpected { wanted } => {
@@ -240,7 +242,7 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
             (News::Phase(word("dreaming-aloud")), "dreaming aloud"),
             (
                 News::Progress(Progress::parse("1 of 3 built: two> x").expect("it is one")),
-                "building, 1 of 3 built: two> x",
+                "1 of 3 built: two> x",
             ),
             (
                 News::Confirmed(word("00c0ffee00c0ffee")),

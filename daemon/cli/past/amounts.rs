@@ -1,6 +1,6 @@
-//! Lengths of time and numbers of bytes for people, and text cut to a width.
+//! Lengths of time and numbers of bytes for people.
 //!
-//! In: numbers, text. Out: words. Must not: be read by programs; JSON has the
+//! In: numbers. Out: words. Must not: be read by programs; JSON has the
 //! numbers themselves.
 
 /// A length of time in its two largest units: `0.3 s`, `12 s`, `1 min 30 s`.
@@ -32,15 +32,6 @@ pub(in super::super) fn bytes(bytes: u64) -> String {
 pub(in super::super) fn growth(by: i64) -> String {
     let sign = if by < 0 { '-' } else { '+' };
     format!("{sign}{}", bytes(by.unsigned_abs()))
-}
-
-/// Text of at most so many characters; what was cut ends in an ellipsis.
-pub(in super::super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    format!("{}…", kept.trim_end())
 }
 
 /// A number with its noun.
@@ -83,10 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_by_characters() {
-        assert_eq!(cut("short", 5), "short");
-        assert_eq!(cut("longer", 5), "long…");
-        assert_eq!(cut("äöü ß", 4), "äöü…");
+    fn a_number_has_its_noun() {
         assert_eq!(
             (count(1, "path"), count(2, "path")),
             ("1 path".into(), "2 paths".into())

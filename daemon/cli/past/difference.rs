@@ -2,7 +2,8 @@
 //!
 //! In: a difference. Out: lines of text at 80 columns. Must not: compute it.
 
-use super::amounts::{bytes, count, cut, growth};
+use super::amounts::{bytes, count, growth};
+use crate::cli::columns::fill;
 use crate::cli::sheet::Sheet;
 use crate::cli::text::WIDTH;
 use crate::model::closure::{Change, Difference, PackageChange};
@@ -68,11 +69,11 @@ fn line(package: &PackageChange, width: usize) -> String {
         Change::Added | Change::Resized => after,
         Change::Removed => before,
     };
-    let name = cut(&one_line(&package.name, LINE_LIMIT), width);
+    let name = one_line(&package.name, LINE_LIMIT);
     let rest = WIDTH - 6 - width - GROWTH;
-    let versions = cut(&versions, rest);
     let growth = growth(package.bytes);
-    format!("  {sign} {name:<width$}  {versions:<rest$}{growth:>GROWTH$}")
+    let (name, versions) = (fill(&name, width), fill(&versions, rest));
+    format!("  {sign} {name}  {versions}{growth:>GROWTH$}")
 }
 
 fn versions(versions: &[String]) -> String {

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::amounts::lasted;
+use super::amounts::{count, lasted};
 use super::{difference, short};
 use crate::cli::sheet::{LABEL, Sheet};
 use crate::cli::text::{WIDTH, moment, system};
@@ -15,6 +15,12 @@ use crate::model::system::Toplevel;
 use crate::model::text::{LINE_LIMIT, lines, one_line};
 use crate::report::words;
 use crate::store::history::{Evidence, Record};
+
+/// How wide lengths of time are.
+const TOOK: usize = 10;
+
+/// A phase that is shorter is only counted, in milliseconds.
+const SHORT_PHASE: u64 = 100;
 
 /// How much of a failure's detail is shown, in characters.
 const DETAIL_LIMIT: usize = 4000;
@@ -125,11 +131,30 @@ fn systems(sheet: &mut Sheet, record: &Record) {
 }
 
 fn phases(sheet: &mut Sheet, record: &Record) {
-    let phases = record.phases.iter();
-    let phases = phases.map(|it| format!("{} {}", words::phase(it.phase), lasted(it.duration_ms)));
-    let phases: Vec<String> = phases.collect();
-    if !phases.is_empty() {
-        sheet.fact("phases", &phases.join("; "));
+    let (long, short): (Vec<_>, Vec<_>) = record
+        .phases
+        .iter()
+        .map(|it| (words::phase(it.phase), it.duration_ms))
+        .partition(|(_, milliseconds)| *milliseconds >= SHORT_PHASE);
+    let width = long.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut label = "phases";
+    for (name, milliseconds) in &long {
+        let took = lasted(*milliseconds);
+        let row = format!(
+            "{label:<beside$}{name:<width$}  {took:>TOOK$}",
+            beside = LABEL - 2
+        );
+        sheet.line(format!("  {row}"));
+        label = "";
+    }
+    if !short.is_empty() {
+        let noun = if long.is_empty() {
+            "phase"
+        } else {
+            "other phase"
+        };
+        let number = count(short.len(), noun);
+        sheet.fact(label, &format!("{number} of less than 0.1 s each"));
     }
 }
 
@@ -269,9 +294,11 @@ pub(in crate::cli) mod tests {
   wanted     bbbbbbbbbbbb…-nixos-system-web1-24.11.2
   after      what was wanted, generation 42
   next boot  what was wanted
-  phases     importing the flake 0.1 s; evaluating the configuration 8.4 s;
-             building the system 15 s; activating the system for a test 2.1 s;
-             watching the host's health 1 min 0 s
+  phases     importing the flake                    0.1 s
+             evaluating the configuration           8.4 s
+             building the system                     15 s
+             activating the system for a test       2.1 s
+             watching the host's health         1 min 0 s
   health     watched for 1 min 0 s
              right before: the remote answered, ssh on 127.0.0.1:22 answered, a
              default route

@@ -1,12 +1,13 @@
 //! The kept deployments as a table, newest first: two lines for each.
 //!
-//! In: records, and what could not be read. Out: text at 80 columns. Must not:
-//! read anything.
+//! In: records, what could not be read, and how wide the terminal is. Out: text.
+//! Must not: read anything.
 
-use super::amounts::{count, cut, lasted};
+use super::amounts::{count, lasted};
 use super::short;
+use crate::cli::columns::cut;
 use crate::cli::sheet::Sheet;
-use crate::cli::text::{WIDTH, relative};
+use crate::cli::text::relative;
 use crate::model::text::{LINE_LIMIT, one_line};
 use crate::report::words;
 use crate::store::history::Record;
@@ -24,6 +25,8 @@ pub(in super::super) struct Table<'a> {
     pub(in super::super) unreadable: &'a [(String, String)],
     /// How many are kept.
     pub(in super::super) kept: usize,
+    /// How many columns there are.
+    pub(in super::super) columns: usize,
 }
 
 /// The whole text.
@@ -33,7 +36,7 @@ pub(in super::super) fn render(table: &Table<'_>, now: Timestamp) -> String {
         sheet.line(row("ID", "STARTED (UTC)", "COMMIT", "OUTCOME", "TOOK"));
     }
     for record in table.records {
-        deployment(&mut sheet, record);
+        deployment(&mut sheet, record, table.columns);
     }
     for (file, why) in table.unreadable {
         sheet.paragraph(&format!(
@@ -53,7 +56,7 @@ fn row(id: &str, started: &str, commit: &str, outcome: &str, took: &str) -> Stri
     row.trim_end().to_owned()
 }
 
-fn deployment(sheet: &mut Sheet, record: &Record) {
+fn deployment(sheet: &mut Sheet, record: &Record, columns: usize) {
     sheet.line(row(
         &short(&record.deployment.0),
         &record.started_at.strftime("%Y-%m-%d %H:%M").to_string(),
@@ -62,7 +65,8 @@ fn deployment(sheet: &mut Sheet, record: &Record) {
         &lasted(record.duration_ms),
     ));
     if let Some(about) = about(record) {
-        sheet.line(format!("{:INDENT$}{}", "", cut(&about, WIDTH - INDENT)));
+        let room = columns.saturating_sub(INDENT);
+        sheet.line(format!("{:INDENT$}{}", "", cut(&about, room)));
     }
 }
 
@@ -137,6 +141,7 @@ fn sentence(table: &Table<'_>, now: Timestamp) -> String {
 #[cfg(test)]
 pub(in crate::cli) mod tests {
     use super::*;
+    use crate::cli::text::WIDTH;
     use crate::store::history::example::{deployed, rolled_back};
 
     fn now() -> Timestamp {
@@ -148,6 +153,7 @@ pub(in crate::cli) mod tests {
             records,
             unreadable,
             kept,
+            columns: WIDTH,
         };
         render(&table, now())
     }

@@ -34,6 +34,15 @@ fn snapshot() -> Snapshot {
     }
 }
 
+/// The first lines of a push, for docs/screens.md.
+pub(in crate::cli) fn told() -> String {
+    let snapshot = Snapshot {
+        name: Some("fleet".to_owned()),
+        ..snapshot()
+    };
+    snapshot.told(Output::Text)
+}
+
 #[test]
 fn what_is_said_here_is_what_the_daemon_of_the_far_side_hears() {
     let claims = [
@@ -88,18 +97,34 @@ fn what_a_host_would_refuse_is_refused_before_anything_is_copied() {
 
 #[test]
 fn what_has_no_place_is_answered_with_what_there_is_instead() {
+    let build = "error: a push has no arguments for the build: a host builds what is pushed as it \
+                 builds commits\nhint: Put what the build needs into the flake, or into the host's \
+                 configuration: [evaluate] and nix.settings.";
+    let nowhere = "error: nothing says where to push to\nhint: Name hosts, such as \
+                   nixos://root@HOST/CONFIGURATION, or say --all or --on PATTERN; on the host \
+                   itself name a flake in its store, with --source.";
     for (words, expected) in [
-        ("push web1 --build-cmdline=--impure", "[evaluate]"),
-        ("push web1 --build-cmdline --builders x", "[evaluate]"),
-        ("push --build-cmdline", "[evaluate]"),
-        ("push", "nixos://root@HOST/CONFIGURATION"),
+        ("push web1 --build-cmdline=--impure", build),
+        ("push web1 --build-cmdline --builders x", build),
+        ("push --build-cmdline", build),
+        ("push", nowhere),
     ] {
         let refused = run(&line(words)).expect_err(words);
         assert_eq!(refused.exit, Exit::Usage, "{words}");
-        assert!(refused.to_string().contains(expected), "{refused}");
+        assert_eq!(refused.to_string(), expected);
     }
     let option = "ProxyCommand=ssh -W %h:%p jump".to_owned();
     let words = ["push", "web1", "--ssh-option"].map(str::to_owned);
     let refused = run(&parse(&[&words[..], &[option]].concat())).expect_err("it has spaces");
-    assert!(refused.to_string().contains("~/.ssh/config"), "{refused}");
+    assert_eq!(
+        refused.to_string(),
+        "error: --ssh-option \"ProxyCommand=ssh -W %h:%p jump\" has spaces, which nix takes for the \
+         end of an option\nhint: Put it into ~/.ssh/config."
+    );
+    let names = ["db", "web1"].map(str::to_owned).into();
+    assert_eq!(
+        no_configuration("wbe1", &names).to_string(),
+        "error: the flake has no configuration \"wbe1\"; it has: db, web1\nhint: Correct the name \
+         behind nixos://HOST/. Nothing was copied."
+    );
 }

@@ -197,7 +197,7 @@ fn a_host_that_stays_away_is_given_up() {
     );
     assert_eq!(
         fate.to_do.as_deref(),
-        Some("the daemon goes on by itself; `deploy-flake status web1` tells how far it is")
+        Some("the daemon goes on by itself; `deploy-flake status` tells how far it is")
     );
 }
 
