@@ -49,7 +49,7 @@ pub(super) fn page(text: &str, host: &Destination) -> String {
         let mut line = line.to_owned();
         let is_changed = line != was || over.is_some();
         if let Some((words, indent)) = over.take() {
-            if indent_of(&line) == indent && !line.trim().is_empty() {
+            if indent_of(&line) == indent && !line.trim().is_empty() && !is_fact(&line) {
                 line = format!("{:indent$}{words} {}", "", line.trim_start());
             } else {
                 lines.push(format!("{:indent$}{words}", ""));
@@ -86,15 +86,18 @@ fn takes_a_host(command: &str) -> bool {
 /// line begins.
 fn take_what_is_over(line: &mut String) -> Option<(String, usize)> {
     let end = line.char_indices().nth(WIDTH).map(|(place, _)| place)?;
-    let own = indent_of(line);
-    let indent = match own {
-        // The name of a fact, and the fact.
-        2 if line.get(FACTS - 1..FACTS) == Some(" ") => FACTS,
-        own => own,
+    let indent = match is_fact(line) {
+        true => FACTS,
+        false => indent_of(line),
     };
     let space = line[..=end].rfind(' ').filter(|space| *space > indent)?;
     let words = line.split_off(space);
     Some((words.trim_start().to_owned(), indent))
+}
+
+/// Whether it begins with the name of a fact: between words there is one space.
+fn is_fact(line: &str) -> bool {
+    indent_of(line) < FACTS && line.get(FACTS - 2..FACTS) == Some("  ")
 }
 
 fn indent_of(line: &str) -> usize {
@@ -161,6 +164,15 @@ mod tests {
              root@web1.example.org` is said, or another commit comes.\n\nto do: Push a commit that \
              mends it; or, if it was a mistake, `deploy-flake retry\nroot@web1.example.org`. \
              `deploy-flake logs 00c0ffee root@web1.example.org` shows\nwhat was said."
+        );
+        let text = "  That stays so until the branch is another commit, or `deploy-flake retry`.\n  \
+                    The host was not touched.\n  fact       it is so, as long as nobody says \
+                    anything else: `deploy-flake retry`\n  other      fact";
+        assert_eq!(
+            page(text, &host("web1")),
+            "  That stays so until the branch is another commit, or `deploy-flake retry\n  web1`. \
+             The host was not touched.\n  fact       it is so, as long as nobody says anything \
+             else: `deploy-flake retry\n             web1`\n  other      fact"
         );
         let untouched = format!("{}\n\n  {}\n", "x ".repeat(80), "x".repeat(100));
         assert_eq!(page(&untouched, &host("web1")), untouched.trim_end());
