@@ -33,6 +33,9 @@ const JOURNALCTL: &str = "journalctl";
 /// How long one line may be, in characters.
 const LINE: usize = 4000;
 
+/// The unit of PID 1.
+const OF_SYSTEMD: &str = "init.scope";
+
 /// How many digits an id has.
 const DIGITS: usize = 16;
 
@@ -296,6 +299,9 @@ impl Line {
 
 /// The step of a unit's name; the unit, if it is none of ours.
 fn source(unit: &str) -> String {
+    if unit == OF_SYSTEMD {
+        return "systemd".to_owned();
+    }
     let name = unit.strip_suffix(".service").unwrap_or(unit);
     match name.strip_prefix("deploy-flake") {
         Some("") => "daemon".to_owned(),
@@ -324,6 +330,10 @@ mod tests {
             (
                 r#""MESSAGE":"the commit is refused","DF_MESSAGE":"no room","_SYSTEMD_UNIT":"deploy-flake.service""#,
                 "12:00:00  daemon    the commit is refused: no room",
+            ),
+            (
+                r#""MESSAGE":"Starting it","_SYSTEMD_UNIT":"init.scope""#,
+                "12:00:00  systemd   Starting it",
             ),
             (
                 r#""MESSAGE":[104,105,10,27,91,49,109,255],"SYSLOG_IDENTIFIER":"sh""#,
