@@ -1,5 +1,5 @@
-//! A child whose standard output is read line by line while it runs: ssh, which
-//! says what another host says.
+//! A child whose output is read line by line while it runs: ssh, which says what
+//! another host says; nix, which says how far it is.
 //!
 //! In: a program, its arguments, and how long a line may be. Out: the lines, and
 //! how it ended. Must not: believe, interpret or keep what it reads; nor wait
@@ -45,13 +45,29 @@ pub struct Ended {
     pub stderr_tail: String,
 }
 
+/// Where the child says what is read line by line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    ToStdout,
+    ToStderr,
+}
+
+/// A pipe from there.
+#[derive(Debug)]
+enum Pipe {
+    Stdout(ChildStdout),
+    Stderr(ChildStderr),
+}
+
 /// The child. Dropped, it is killed, or one with children of its own is told to
 /// end, which ends these, too.
 #[derive(Debug)]
 pub struct Lines {
     child: Child,
     has_children: bool,
-    stdout: ChildStdout,
+    /// What is read line by line.
+    spoken: Pipe,
+    /// What only its end is kept of.
     stderr: Option<ChildStderr>,
     held: Vec<u8>,
     errors: Vec<u8>,
@@ -68,21 +84,21 @@ impl Lines {
     /// # Errors
     /// It cannot be started.
     pub fn start(program: &str, arguments: &[String], limit: usize) -> io::Result<Self> {
-        Self::spawn(program, arguments, &[], limit, false)
+        Self::spawn(program, arguments, &[], limit, Speaks::ToStdout)
     }
 
-    /// The same for one that has children of its own, with variables in addition to
-    /// our own environment.
+    /// The same for one that has children of its own and says everything on standard
+    /// error, with variables in addition to our own environment.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start_with(
+    pub fn of_stderr(
         program: &str,
         arguments: &[String],
         variables: &[(String, String)],
         limit: usize,
     ) -> io::Result<Self> {
-        Self::spawn(program, arguments, variables, limit, true)
+        Self::spawn(program, arguments, variables, limit, Speaks::ToStderr)
     }
 
     #[expect(
@@ -94,23 +110,31 @@ impl Lines {
         arguments: &[String],
         variables: &[(String, String)],
         limit: usize,
-        has_children: bool,
+        speaks: Speaks,
     ) -> io::Result<Self> {
+        let has_children = speaks == Speaks::ToStderr;
+        let stdout = match speaks {
+            Speaks::ToStdout => Stdio::piped(),
+            Speaks::ToStderr => Stdio::null(),
+        };
         let mut child = tokio::process::Command::new(program)
             .args(arguments)
             .envs(variables.iter().cloned())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .kill_on_drop(!has_children)
             .spawn()?;
-        let no_pipe = || io::Error::other("the child has no standard output");
-        let stdout = child.stdout.take().ok_or_else(no_pipe)?;
         let stderr = child.stderr.take();
+        let (spoken, stderr) = match speaks {
+            Speaks::ToStdout => (child.stdout.take().map(Pipe::Stdout), stderr),
+            Speaks::ToStderr => (stderr.map(Pipe::Stderr), None),
+        };
+        let no_pipe = || io::Error::other("the child has no pipe");
         Ok(Self {
             child,
             has_children,
-            stdout,
+            spoken: spoken.ok_or_else(no_pipe)?,
             stderr,
             held: Vec::new(),
             errors: Vec::new(),
@@ -202,7 +226,7 @@ impl Lines {
             }
         };
         tokio::select! {
-            read = self.stdout.read_buf(&mut self.held) => self.is_over = read? == 0,
+            read = self.spoken.read(&mut self.held) => self.is_over = read? == 0,
             read = read_errors => {
                 if read? == 0 {
                     self.stderr = None;
@@ -237,6 +261,16 @@ impl Lines {
                 return Some(Line::TooLong);
             }
             return Some(Line::Whole(line));
+        }
+    }
+}
+
+impl Pipe {
+    /// Cancel-safe, like what it calls.
+    async fn read(&mut self, held: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Stdout(pipe) => pipe.read_buf(held).await,
+            Self::Stderr(pipe) => pipe.read_buf(held).await,
         }
     }
 }

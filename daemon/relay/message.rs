@@ -93,6 +93,8 @@ pub(super) mod result {
     pub(in crate::relay) const BUILD_LOG_LINE: u64 = 101;
     /// Done, expected, running, failed.
     pub(in crate::relay) const PROGRESS: u64 = 105;
+    /// How much of which kind of activity is going to be.
+    pub(in crate::relay) const SET_EXPECTED: u64 = 106;
     /// A hook wrote a line after a build.
     pub(in crate::relay) const POST_BUILD_LOG_LINE: u64 = 107;
 }

@@ -165,6 +165,11 @@ fn what_is_in_no_commit_runs_on_the_hosts_that_bear_it_and_every_other_one_count
     for event in ["copying", "pushed", "phase", "end", "summary"] {
         assert!(events.contains(&event), "{event} in {bare}");
     }
+    let is_counted = |line: &Value| {
+        let copied = &line["copied"];
+        copied["paths"]["expected"] == 1 && copied["bytes"]["expected"].as_u64() > Some(1000)
+    };
+    assert!(lines.iter().any(is_counted), "{bare}");
     let system = web2.running_system();
     assert!(system.ends_with("webserver"), "{system}");
 

@@ -2,33 +2,30 @@
 //! `ssh`.
 //!
 //! In: a destination, and what is to be there. Out: news, and how it ended where
-//! it is not there. Must not: begin where the host cannot be asked; leave a copy
-//! running that took too long; or try the same for ever.
+//! it is not there. Must not: begin where the host cannot be asked, or try the
+//! same for ever.
 //!
 //! What has arrived stays, so another attempt goes on where the last one ended.
 
-use std::io;
-use std::time::Duration;
+mod attempt;
 
-use tokio::time::{sleep, timeout};
+use std::io;
+
+use tokio::time::sleep;
+
+use self::attempt::{Attempt, Telling, copy};
 
 use super::connection::{Teller, Way, ask_aloud};
 use super::destination::Destination;
 use super::errand::{Cargo, Errand};
-use super::far::{self, LINE_BYTES};
+use super::far;
 use super::fate::{Ending, Fate};
 use super::ssh;
-use super::stderr::{is_final, refusal};
 use super::story::{News, pause};
-use crate::config::duration;
-use crate::host::lines::{Ended, Lines};
 use crate::host::{environment, random};
 
 /// From PATH.
 const NIX: &str = "nix";
-
-/// How long `nix` has to end its ssh, and itself, once it is told to.
-const LEAVING: Duration = Duration::from_secs(2);
 
 /// What `status` ends with that comes with a state in which nothing is known.
 const NEVER_RUN: i32 = 7;
@@ -54,11 +51,11 @@ pub(super) async fn bring(
     let mut attempt = 0;
     loop {
         let paths = cargo.paths.len();
-        teller.tell(News::Copying { paths }).await;
-        let copied = copy(NIX, &words, &variables, cargo.timeout).await;
+        let mut telling = Telling::begin(teller, paths).await;
+        let copied = copy(NIX, &words, &variables, cargo.timeout, &mut telling).await;
         let failed = match copied.map_err(|error| no_nix(&error))? {
-            Copied::There => return Ok(()),
-            Copied::NotThere(failed) => failed,
+            Attempt::There => return Ok(()),
+            Attempt::Failed(failed) => failed,
         };
         if attempt == cargo.retries || failed.is_final {
             // A host that is gone is told as that.
@@ -89,92 +86,14 @@ async fn is_ready(host: &Destination, way: &Way, teller: &Teller) -> Result<(), 
     }
 }
 
-/// What became of an attempt.
-#[derive(Debug)]
-enum Copied {
-    There,
-    NotThere(Failed),
-}
-
-/// Why it is not there.
-#[derive(Debug)]
-struct Failed {
-    ending: Ending,
-    /// Safe to show.
-    why: String,
-    to_do: Option<String>,
-    /// Trying again is of no use.
-    is_final: bool,
-}
-
-impl Failed {
-    fn by(ended: &Ended) -> Self {
-        let (why, to_do) = refusal(&ended.stderr_tail);
-        Self {
-            ending: Ending::Error,
-            why,
-            to_do,
-            is_final: is_final(&ended.stderr_tail),
-        }
-    }
-
-    fn late(limit: Duration) -> Self {
-        Self {
-            ending: Ending::GaveUp,
-            why: format!("the copy took longer than {}", duration::show(limit)),
-            to_do: Some("push again with a longer --copy-timeout".to_owned()),
-            is_final: false,
-        }
-    }
-
-    fn fate(self, host: &Destination, attempts: u32) -> Fate {
-        let times = match attempts {
-            1 => String::new(),
-            many => format!(", {many} times"),
-        };
-        let usual = || format!("see whether `ssh {} nix --version` works", host.after_ssh());
-        Fate::of(self.ending)
-            .because(format!(
-                "not copied, nothing was changed: {}{times}",
-                self.why
-            ))
-            .with_remedy(self.to_do.unwrap_or_else(usual))
-    }
-}
-
-/// One attempt. Dropped, it ends with its child.
-async fn copy(
-    program: &str,
-    words: &[String],
-    variables: &[(String, String)],
-    limit: Duration,
-) -> io::Result<Copied> {
-    let mut lines = Lines::start_with(program, words, variables, LINE_BYTES)?;
-    // What it writes is of no use; it is read so that the pipe does not fill up.
-    let read = async {
-        while lines.next().await?.is_some() {}
-        Ok::<(), io::Error>(())
-    };
-    match timeout(limit, read).await {
-        Ok(read) => read?,
-        Err(_elapsed) => {
-            lines.stop(LEAVING).await;
-            return Ok(Copied::NotThere(Failed::late(limit)));
-        }
-    }
-    let ended = lines.end().await?;
-    Ok(match ended.status.success() {
-        true => Copied::There,
-        false => Copied::NotThere(Failed::by(&ended)),
-    })
-}
-
 fn words(host: &Destination, cargo: &Cargo) -> Vec<String> {
     let store = format!("ssh-ng://{}", host.for_nix());
     let own = [
         "--extra-experimental-features",
         "nix-command flakes",
         "copy",
+        "--log-format",
+        "internal-json",
         // Sources have no signatures; their paths follow from what is in them.
         "--no-check-sigs",
         "--to",
@@ -201,99 +120,12 @@ fn no_nix(error: &io::Error) -> Fate {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::destination::parse;
     use super::super::ssh::Prompts;
-    use super::super::words;
     use super::*;
     use crate::model::system::StorePath;
-
-    /// Longer than any of these take on a busy machine.
-    const LONG: Duration = Duration::from_secs(60);
-
-    fn shell(script: &str) -> Vec<String> {
-        vec!["-c".to_owned(), script.to_owned()]
-    }
-
-    fn why(copied: io::Result<Copied>) -> Failed {
-        match copied.expect("a shell runs") {
-            Copied::There => panic!("it failed"),
-            Copied::NotThere(failed) => failed,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_copy_that_takes_too_long_is_ended_and_not_only_left_alone() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = |name: &str| directory.path().join(name).display().to_string();
-        // As nix does it: what it is told to end, it ends with its own child.
-        let script = format!(
-            "trap 'kill $!; wait; touch {ended}; exit 1' TERM; sleep 60 & wait",
-            ended = path("ended")
-        );
-        let failed = why(copy("sh", &shell(&script), &[], Duration::from_secs(1)).await);
-        assert_eq!(failed.ending, Ending::GaveUp);
-        assert_eq!(failed.why, "the copy took longer than 1s");
-        assert!(
-            directory.path().join("ended").exists(),
-            "it was told to end"
-        );
-
-        // One that does not listen is killed, and would write the mark if it were not.
-        let gate = path("gate");
-        let script = format!(
-            "trap '' TERM; until [ -e {gate} ]; do :; done; touch {mark}",
-            mark = path("mark")
-        );
-        why(copy("sh", &shell(&script), &[], Duration::from_millis(100)).await);
-        std::fs::write(&gate, "").expect("writable");
-        let other = "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done";
-        let copied = copy("sh", &shell(other), &[], LONG).await;
-        assert!(matches!(copied, Ok(Copied::There)), "{copied:?}");
-        assert!(!directory.path().join("mark").exists(), "it lives");
-    }
-
-    #[tokio::test]
-    async fn a_copy_is_started_once_and_says_why_it_failed() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let starts = directory.path().join("starts");
-        let script = format!(
-            "echo $NIX_SSHOPTS >> {}; echo 'error: no \u{1b}[1mroom' >&2; exit 1",
-            starts.display()
-        );
-        let variables = [("NIX_SSHOPTS".to_owned(), "-o A=b".to_owned())];
-        let failed = why(copy("sh", &shell(&script), &variables, LONG).await);
-        assert_eq!(failed.why, "no \\u{1b}[1mroom");
-        assert!(!failed.is_final);
-        let started = std::fs::read_to_string(&starts).expect("it was started");
-        assert_eq!(started, "-o A=b\n");
-        let denied = "echo 'root@web1: Permission denied (publickey).' >&2; exit 1";
-        assert!(why(copy("sh", &shell(denied), &[], LONG).await).is_final);
-    }
-
-    #[test]
-    fn what_was_not_copied_is_told_with_why_and_what_to_do() {
-        let host = parse("nixos://root@web1/web").expect("it is one");
-        let told = |failed: Failed, attempts| {
-            let fate = failed.fate(&host, attempts);
-            words::each(&[(host.label(), &fate)]).expect("it is not fine")
-        };
-        assert_eq!(
-            told(Failed::late(Duration::from_secs(600)), 4),
-            "root@web1/web: not over in time: not copied, nothing was changed: the copy took\n\
-             longer than 10m, 4 times\n  to do: push again with a longer --copy-timeout"
-        );
-        let full = Failed {
-            ending: Ending::Error,
-            why: "no room".to_owned(),
-            to_do: None,
-            is_final: false,
-        };
-        assert_eq!(
-            told(full, 1),
-            "root@web1/web: error: not copied, nothing was changed: no room\n  to do: see whether \
-             `ssh root@web1 nix --version` works"
-        );
-    }
 
     #[test]
     fn the_store_of_a_host_is_reached_as_the_host_is() {
@@ -303,7 +135,7 @@ mod tests {
             source: source.clone(),
             paths: vec![source],
             called: "fleet".to_owned(),
-            timeout: LONG,
+            timeout: Duration::from_secs(60),
             retries: 0,
         };
         for (text, store) in [
@@ -314,8 +146,8 @@ mod tests {
             ("nixos://root@localhost:2222/vm", "ssh-ng://root@localhost"),
         ] {
             let words = words(&parse(text).expect(text), &cargo);
-            assert_eq!(words[5], store, "{text}");
-            assert_eq!(words[6..], [cargo.source.to_string()]);
+            assert_eq!(words[7], store, "{text}");
+            assert_eq!(words[8..], [cargo.source.to_string()]);
         }
         for (text, is_itself) in [
             ("localhost", true),

@@ -10,6 +10,7 @@ use super::fate::{About, Ending, Fate, counts};
 use super::story::News;
 use super::words;
 use crate::cli::exit::Exit;
+use crate::model::progress::Count;
 use crate::model::text::is_unsafe;
 
 /// The version of the lines.
@@ -25,7 +26,12 @@ pub(super) fn json(label: &str, news: &News) -> String {
     let mut line = match news {
         News::Connecting => json!({"event": "connecting"}),
         News::Told { look } => json!({"event": "told", "look": look}),
-        News::Copying { paths } => json!({"event": "copying", "paths": paths}),
+        News::Copying { paths, so_far } => {
+            let count = |it: Count| json!({"done": it.done, "expected": it.expected});
+            let copied =
+                so_far.map(|it| json!({"paths": count(it.paths), "bytes": count(it.bytes)}));
+            json!({"event": "copying", "paths": paths, "copied": copied})
+        }
         News::NotCopied { why, after } => {
             json!({"event": "not-copied", "why": why, "again_in_seconds": after.as_secs_f64()})
         }

@@ -87,7 +87,7 @@ impl Show {
                 // Every connection begins like that; and of one host alone the
                 // summary tells how it ended, and more.
                 let is_told = over(&news).is_some_and(|fate| is_alone && !fate.ending.is_fine());
-                let is_much = matches!(news, News::Progress(_)) && !host.sparing.is_due();
+                let is_much = is_told_all_the_time(&news) && !host.sparing.is_due();
                 if news != News::Connecting && !is_told && !is_much {
                     print(&plain::text(&host.label, &news))?;
                 }
@@ -166,6 +166,18 @@ impl Show {
             }
         }
     }
+}
+
+/// Whether there is more of it than anybody reads line by line.
+fn is_told_all_the_time(news: &News) -> bool {
+    matches!(
+        news,
+        News::Progress(_)
+            | News::Copying {
+                so_far: Some(_),
+                ..
+            }
+    )
 }
 
 /// Whether there is a terminal to draw on, and in colours.

@@ -19,6 +19,7 @@ use crate::cli::exit::Exit;
 use crate::config::duration;
 use crate::model::progress::Progress;
 use crate::model::revision::CommitId;
+use crate::relay::copies::Copied;
 use crate::report::words;
 use crate::store::snapshot::PhaseName;
 
@@ -58,6 +59,8 @@ pub(super) enum News {
     Copying {
         /// How many paths of the store.
         paths: usize,
+        /// How far it is, once that is known.
+        so_far: Option<Copied>,
     },
     /// It was not.
     NotCopied {

@@ -6,8 +6,10 @@
 
 use super::fate::{About, Ending, Fate, counts};
 use super::story::{News, phase_words};
+use crate::cli::past::amounts;
 use crate::cli::text::wrap;
 use crate::config::duration;
+use crate::relay::copies::Copied;
 use crate::report::words::building;
 
 /// Of how many hosts what a step said last is shown; of more, nobody reads it.
@@ -21,8 +23,12 @@ pub(super) fn news(news: &News) -> String {
     match news {
         News::Connecting => "connecting".to_owned(),
         News::Told { look } => format!("told to look (look {look})"),
-        News::Copying { paths: 1 } => "copying the snapshot".to_owned(),
-        News::Copying { paths } => {
+        News::Copying {
+            so_far: Some(copied),
+            ..
+        } => copying(copied),
+        News::Copying { paths: 1, .. } => "copying the snapshot".to_owned(),
+        News::Copying { paths, .. } => {
             format!("copying the snapshot and its inputs, {paths} store paths")
         }
         News::NotCopied { why, after } => {
@@ -53,6 +59,16 @@ pub(super) fn news(news: &News) -> String {
         News::Other(word) => word.as_str().replace('-', " "),
         News::Over(fate) => self::fate(fate),
     }
+}
+
+/// How far the copy is: of what the host lacked.
+fn copying(copied: &Copied) -> String {
+    let Copied { paths, bytes } = copied;
+    let (done, expected) = (amounts::bytes(bytes.done), amounts::bytes(bytes.expected));
+    format!(
+        "copying, {} of {} store paths, {done} of {expected}",
+        paths.done, paths.expected
+    )
 }
 
 /// What is asked about a host in its confirm window.
@@ -143,7 +159,7 @@ mod tests {
 
     use super::super::far::Word;
     use super::*;
-    use crate::model::progress::Progress;
+    use crate::model::progress::{Count, Progress};
     use crate::store::snapshot::example::commit;
 
     fn fates() -> Vec<(&'static str, Fate)> {
@@ -211,6 +227,11 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
             panic!("there are four");
         };
         let over = |fate: &Fate| News::Over(Box::new(fate.clone()));
+        let count = |done, expected| Count { done, expected };
+        let copied = Copied {
+            paths: count(1, 2),
+            bytes: count(120 << 20, 430 << 20),
+        };
         let pushed = Fate {
             about: Some(About::Snapshot("fleet (with changes)".to_owned())),
             ..Fate::of(Ending::Deployed)
@@ -218,10 +239,26 @@ db: unreachable: ssh: connect to host db port 22: Connection refused
         for (news, line) in [
             (News::Connecting, "connecting"),
             (News::Told { look: 7 }, "told to look (look 7)"),
-            (News::Copying { paths: 1 }, "copying the snapshot"),
             (
-                News::Copying { paths: 7 },
+                News::Copying {
+                    paths: 1,
+                    so_far: None,
+                },
+                "copying the snapshot",
+            ),
+            (
+                News::Copying {
+                    paths: 7,
+                    so_far: None,
+                },
                 "copying the snapshot and its inputs, 7 store paths",
+            ),
+            (
+                News::Copying {
+                    paths: 7,
+                    so_far: Some(copied),
+                },
+                "copying, 1 of 2 store paths, 120.0 MiB of 430.0 MiB",
             ),
             (
                 News::NotCopied {

@@ -5,7 +5,8 @@ use super::super::fate::About;
 use super::super::story::News;
 use super::*;
 use crate::cli::columns::width;
-use crate::model::progress::Progress;
+use crate::model::progress::{Count, Progress};
+use crate::relay::copies::Copied;
 
 const WIDE: Size = Size {
     columns: 80,
@@ -80,7 +81,7 @@ fn pushed() -> [(&'static str, u64, Fate); 3] {
 /// A push to many hosts, for docs/screens.md.
 pub(in crate::cli) fn push_screen(columns: usize) -> String {
     let size = Size { columns, rows: 24 };
-    let labels = ["web1", "root@web2:2222/web", "db", "web3", "web4"];
+    let labels = ["web1", "root@web2:2222/web", "db", "web3", "web4", "web5"];
     let mut board = Board::new(labels, Colours::Unused);
     let over = pushed().map(|(host, took, fate)| {
         let host = parse(host).expect("it is a host");
@@ -93,8 +94,17 @@ pub(in crate::cli) fn push_screen(columns: usize) -> String {
     };
     let mut late = row("web3", 0, &words::news(&late));
     late.is_lost = true;
-    let copying = words::news(&News::Copying { paths: 7 });
-    let rows = [late, row("web4", 591, &copying)];
+    let copying = |so_far| words::news(&News::Copying { paths: 7, so_far });
+    let count = |done, expected| Count { done, expected };
+    let copied = Copied {
+        paths: count(1, 2),
+        bytes: count(120 << 20, 430 << 20),
+    };
+    let rows = [
+        late,
+        row("web4", 591, &copying(Some(copied))),
+        row("web5", 602, &copying(None)),
+    ];
     let now = Duration::from_secs(602);
     let drawn = board.draw(&over, &rows, 12, now, size);
     drawn.trim_end().to_owned()
