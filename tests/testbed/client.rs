@@ -2,6 +2,7 @@
 //!
 //! In: commands. Out: what they said. It has no systemd and no daemon.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,11 @@ impl Client {
     /// Runs a command here that may take longer than others.
     pub fn run_for(&self, words: &[&str], deadline: Duration) -> Output {
         child::run(&mut self.container.command(words), deadline)
+    }
+
+    /// A command here that is run and watched in a way of its own.
+    pub fn command(&self, words: &[&str]) -> Command {
+        self.container.command(words)
     }
 
     /// Replaces a file here.

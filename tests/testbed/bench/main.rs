@@ -1,7 +1,7 @@
 //! What the daemon costs, measured on a real host: `tests/bench` runs it.
 //!
-//! In: the daemon under test. Out: tables, with what git, `true` or a peer take for the same beside them in the same run, since
-//! machines are shared. Must not: judge; a figure is no test, and docs/performance.md keeps them.
+//! In: the program under test. Out: tables, with what git, ssh, `true` or a peer take for the same beside them in the same run,
+//! since machines are shared. Must not: judge; a figure is no test, and docs/performance.md keeps them.
 
 #![expect(
     clippy::disallowed_methods,
@@ -26,6 +26,7 @@ mod group;
 mod growth;
 mod judging;
 mod latency;
+mod many;
 mod peer;
 mod polls;
 mod proxy;
@@ -51,7 +52,7 @@ struct Arguments {
     /// Keeps the host afterwards for so many seconds, and says how to get inside.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     stay: u64,
-    /// Only this: fleet, answers, growth, latency, fetches, polls, judging.
+    /// Only this: fleet, answers, growth, many, latency, fetches, polls, judging.
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
 }
@@ -72,6 +73,9 @@ fn main() {
     }
     if wants("growth") {
         growth::print();
+    }
+    if wants("many") {
+        many::print();
     }
     if arguments.stay == 0
         && !["polls", "fetches", "latency", "judging"]

@@ -1,6 +1,6 @@
 //! How figures are shown.
 //!
-//! In: durations and bytes. Out: text.
+//! In: durations, bytes, and several of a kind. Out: text.
 
 use std::time::Duration;
 
@@ -20,4 +20,14 @@ pub fn milliseconds(duration: Duration) -> String {
 /// Millions of bytes.
 pub fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
+}
+
+/// The middle one of some, with the least and the most.
+pub fn spread(mut figures: Vec<f64>, digits: usize) -> String {
+    figures.sort_by(f64::total_cmp);
+    let (middle, last) = (figures[figures.len() / 2], figures[figures.len() - 1]);
+    format!(
+        "{middle:.digits$} ({:.digits$}..{last:.digits$})",
+        figures[0]
+    )
 }
