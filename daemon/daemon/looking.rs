@@ -247,6 +247,10 @@ impl Looking {
         }
         // Those that are being asked are asked once more.
         let is_for_all = std::mem::take(&mut self.is_owed);
+        if is_for_all {
+            // It may have begun sooner by itself: the next trigger counts from now.
+            self.triggered_at = self.triggered_at.map(|at| at.min(now));
+        }
         self.open.push(Open {
             number: self.started,
             awaited: if is_for_all {
@@ -326,9 +330,10 @@ impl Looking {
             return;
         };
         let asked_in = asking.asked_in.take();
-        if !std::mem::take(&mut asking.is_owed) {
-            asking.due_at = next_at;
-        }
+        asking.due_at = match std::mem::take(&mut asking.is_owed) {
+            true => asking.due_at.min(next_at),
+            false => next_at,
+        };
         for look in &mut self.open {
             if asked_in.is_some_and(|asked_in| look.number <= asked_in) {
                 look.awaited.remove(&remote.0);
@@ -411,6 +416,31 @@ mod tests {
         assert_eq!(looking.due_at(), Some(again_at));
         assert_eq!(looking.begin(again_at), [ONE]);
         assert_eq!(looking.end(ONE, now, MINUTE, false), Demand::Look);
+    }
+
+    #[test]
+    fn triggers_that_polls_answer_keep_no_poll_waiting() {
+        let second = Duration::from_secs(1);
+        let start = Instant::now();
+        let mut looking = Looking::new(vec![start]);
+        for number in 0..60 {
+            let now = start + second * number;
+            assert_eq!(looking.begin(now), [ONE], "{number}");
+            // While it is asked, and after that.
+            looking.trigger_again(now, Demand::Look);
+            looking.end(ONE, now, second, false);
+            looking.trigger_again(now, Demand::Look);
+            let due_at = looking.due_at().expect("it is not being asked");
+            assert!(due_at <= now + second, "{number}: {:?}", due_at - now);
+        }
+        let owed = looking.trigger_again(start + second * 60, Demand::Look);
+        assert!(owed.begins_in <= second, "{:?}", owed.begins_in);
+        // Of a remote that is asked once an hour: as long as there is to be between two.
+        let now = start + second * 61;
+        assert_eq!(looking.begin(now), [ONE]);
+        looking.end(ONE, now, MINUTE * 60, false);
+        let owed = looking.trigger_again(now, Demand::Look);
+        assert_eq!(owed.begins_in, TRIGGER_INTERVAL);
     }
 
     #[test]
