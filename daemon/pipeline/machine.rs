@@ -405,7 +405,7 @@ impl Stages for Machine {
         guard::dismiss(&self.guard(), id).await;
         // Where the guardian acted alone, nobody has read these to their end.
         for step in [UnitStep::Test, UnitStep::Probe] {
-            self.steps.abandon(id, step).await;
+            self.steps.end(id, step).await;
         }
     }
 

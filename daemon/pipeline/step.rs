@@ -9,6 +9,8 @@
 //! after its end until [`Steps::release`], so its result can be read as often
 //! as daemons die.
 
+use std::sync::Arc;
+
 use tracing::{debug, info, warn};
 
 use crate::host::environment::Programs;
@@ -24,6 +26,7 @@ use crate::model::stage::UnitStep;
 mod plan;
 mod outcome;
 mod capture;
+mod turns;
 
 pub use outcome::StepEnd;
 pub(super) use plan::credentials;
@@ -31,6 +34,7 @@ pub use plan::{BUILD_DIRECTORY, BUILD_USER, FETCH_GROUP, FETCH_USER, StepPlan, S
 
 use outcome::end_of;
 use plan::{describe, describe_part, is_described};
+use turns::Turns;
 
 /// How many lines of a step that failed are read back.
 const TAIL_LINES: usize = 60;
@@ -53,12 +57,17 @@ pub struct StepReport {
 pub struct Steps {
     systemd: Systemd,
     programs: Programs,
+    turns: Arc<Turns>,
 }
 
 impl Steps {
     /// Steps on this host.
     pub fn new(systemd: Systemd, programs: Programs) -> Self {
-        Self { systemd, programs }
+        Self {
+            systemd,
+            programs,
+            turns: Arc::default(),
+        }
     }
 
     /// The programs that steps run.
@@ -105,8 +114,19 @@ impl Steps {
 
     async fn run_as(&self, plan: &StepPlan, description: String) -> Result<StepReport, Failure> {
         let unit = plan.step.unit();
-        let found = self.read(&unit).await?;
-        match found {
+        self.begin(plan, description).await?;
+        let ended = self.systemd.wait_ended(&unit).await;
+        self.report(plan, ended.map_err(step_failed)?).await
+    }
+
+    /// Starts the step's unit, or adopts it, when it is its turn.
+    async fn begin(&self, plan: &StepPlan, description: String) -> Result<(), Failure> {
+        let unit = plan.step.unit();
+        let _turn = self.turns.take(plan.step).await;
+        if self.turns.is_given_up(&plan.deployment) {
+            return Err(given_up(&plan.deployment));
+        }
+        match self.read(&unit).await? {
             Some(found) if is_ours(&found, &description) => {
                 info!(unit, deployment = %plan.deployment, "step adopted");
             }
@@ -116,8 +136,7 @@ impl Steps {
             }
             None => self.start(plan, description).await?,
         }
-        let ended = self.systemd.wait_ended(&unit).await;
-        self.report(plan, ended.map_err(step_failed)?).await
+        Ok(())
     }
 
     /// How far the step says it is; None, if it says nothing, or that cannot be
@@ -132,14 +151,23 @@ impl Steps {
         self.let_go(step).await;
     }
 
-    /// Ends a step of this deployment that is not wanted any more.
+    /// Ends a step of a deployment that is not wanted any more, and begins no
+    /// other one for it.
     pub async fn abandon(&self, id: &DeploymentId, step: UnitStep) {
+        self.turns.give_up(id);
+        self.end(id, step).await;
+    }
+
+    /// Ends a step of this deployment, if its unit is there.
+    pub async fn end(&self, id: &DeploymentId, step: UnitStep) {
+        // One that is just being started is there when it is our turn.
+        let _turn = self.turns.take(step).await;
         match self.systemd.unit(&step.unit()).await {
             Ok(Some(found)) if is_described(&found.description, step, id) => {
                 self.let_go(step).await;
             }
             Ok(_nothing_of_it) => {}
-            Err(error) => warn!(unit = step.unit(), %error, "step cannot be abandoned"),
+            Err(error) => warn!(unit = step.unit(), %error, "step cannot be ended"),
         }
     }
 
@@ -333,6 +361,15 @@ fn step_failed(error: SystemdError) -> Failure {
         FailureCode::StepFailed,
         chain,
         "This is tried again by itself; see `systemctl status` and the journal of PID 1.",
+    )
+}
+
+/// Nobody waits for it: another deployment has taken its place.
+fn given_up(id: &DeploymentId) -> Failure {
+    Failure::new(
+        FailureCode::StepFailed,
+        format!("deployment {id} was given up"),
+        "Nothing has to be done: another one took its place.",
     )
 }
 

@@ -1,6 +1,8 @@
 //! What root pushes: a snapshot that lies in the host's store, taken, held, refused, led back from, and replaced.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use deploy_flake::ipc::{NAME, PATH};
 use deploy_flake::report::milestones;
@@ -261,6 +263,38 @@ fn a_push_that_lasts_outlives_killed_daemons_and_one_that_is_bad_leaves_the_one_
     is_all(&host, &first);
     let commit = world.server().repository().publish(&always("second"));
     deployed(&host, &commit);
+}
+
+#[test]
+fn of_pushes_that_follow_each_other_at_once_the_last_one_counts() {
+    let world = World::starting_with(always("first"));
+    let host = world.boot();
+    settled(&host);
+    let sources = ["one", "two"].map(|label| snapshot(&world, &host, &always(label)));
+    // Each in the middle of what the one before does, at another place.
+    for number in 0..100_u64 {
+        push(&host, &sources[number as usize % 2], &[]).must_succeed();
+        thread::sleep(Duration::from_millis(number % 30 * 7));
+    }
+    held(&host, &sources[1]);
+    let system = host.running_system();
+    assert!(system.ends_with("two"), "{system}");
+    is_all(&host, &system);
+    // The same once more fails before anything is touched: it is there all the same.
+    let ended = host.run(&[
+        "deploy-flake",
+        "history",
+        "--limit",
+        "100",
+        "--output",
+        "json",
+    ]);
+    let json: Value = serde_json::from_str(ended.text()).expect("it is JSON");
+    for deployment in json["deployments"].as_array().expect("a list") {
+        let outcome = text(&deployment["outcome"]);
+        let is_well = ["deployed", "unchanged", "superseded"].contains(&outcome.as_str());
+        assert!(is_well, "{deployment:#}");
+    }
 }
 
 #[test]
