@@ -11,6 +11,7 @@ pub mod state;
 pub mod window;
 pub mod permission;
 pub mod quarantine;
+mod remedy;
 pub mod select;
 pub mod branches;
 pub mod earlier;

@@ -7,6 +7,7 @@ use super::super::backoff;
 use super::super::effect::Effect;
 use super::super::holding;
 use super::super::phase::Phase;
+use super::super::remedy;
 use super::super::state::{Context, Retry, State, Step};
 use crate::model::deployment::{Cause, Deployment, Finished, Outcome};
 use crate::model::failure::{FailureClass, FailureCode};
@@ -15,13 +16,6 @@ use crate::model::system::Toplevel;
 
 /// How often in a row memory may run out for one candidate.
 const MOST_OUT_OF_MEMORY: u32 = 3;
-
-/// What to do about a push that is itself at fault.
-const MEND: &str = "Mend it and push again.";
-
-/// What to do about a push that something else was in the way of.
-const ONCE_MORE: &str =
-    "Push again once that is over: what is pushed is not tried again by itself.";
 
 /// Ends a deployment and rests.
 pub(in super::super) fn finish(
@@ -98,6 +92,13 @@ fn end_by_root(state: &mut State, finished: Finished) {
         hold.standing = Some(finished);
         return;
     }
+    // Root said the same once more, and nothing was touched.
+    if matches!(finished.outcome, Outcome::Refused(_) | Outcome::Superseded)
+        && finished.deployment.cause == Cause::Push
+        && hold.standing.is_some()
+    {
+        return;
+    }
     let candidate = &finished.deployment.candidate;
     match &hold.standing {
         // It was there, and could not be brought there again.
@@ -172,18 +173,13 @@ fn unless_hungry(state: &State, deployment: &Deployment, outcome: Outcome) -> Ou
     }
 }
 
-/// What the steps say to do is about a commit, which is tried again, or another
-/// one comes; what was pushed is not, and nothing comes but another push.
+/// What the steps say to do is about a commit.
 fn for_who_pushed(mut outcome: Outcome) -> Outcome {
     match &mut outcome {
-        Outcome::RolledBack(failure) => failure.hint = MEND.to_owned(),
-        Outcome::Refused(failure) | Outcome::Failed(failure) | Outcome::Inconclusive(failure) => {
-            let hint = match failure.class {
-                FailureClass::Deterministic => MEND,
-                FailureClass::Transient | FailureClass::Host => ONCE_MORE,
-            };
-            failure.hint = hint.to_owned();
-        }
+        Outcome::Refused(failure)
+        | Outcome::Failed(failure)
+        | Outcome::RolledBack(failure)
+        | Outcome::Inconclusive(failure) => failure.hint = remedy::for_who_pushed(&failure.hint),
         Outcome::Deployed
         | Outcome::Unchanged
         | Outcome::RolledBackByReboot(_)
