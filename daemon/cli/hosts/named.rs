@@ -5,6 +5,7 @@
 //! any other word; nor understand what the text is about.
 
 use super::destination::Destination;
+use crate::cli::columns::width;
 use crate::cli::text::WIDTH;
 
 /// What such a command begins with, between backticks.
@@ -18,6 +19,9 @@ const VERBS: [&str; 15] = [
     "trigger", "retry", "allow", "pause", "resume", "confirm", "reject", "rollback", "status",
     "history", "show", "diff", "logs", "doctor", "plan",
 ];
+
+/// What stands before lines that others wrote.
+const QUOTED: &str = "| ";
 
 /// Where the facts of a page stand.
 const FACTS: usize = 13;
@@ -39,29 +43,17 @@ pub(super) fn sentence(text: &str, host: &Destination) -> String {
     named
 }
 
-/// A page: a line that gets too long by it hands words on to the next one.
+/// A page: of a line that gets too long by it, the end stands on a line of its own.
+/// What was said by others, behind a mark, stays as it is.
 pub(super) fn page(text: &str, host: &Destination) -> String {
     let named = sentence(text, host);
-    let mut lines: Vec<String> = Vec::new();
-    // What the line before had no room for, and how far to the right it goes on.
-    let mut over: Option<(String, usize)> = None;
-    for (line, was) in named.lines().zip(text.lines()) {
-        let mut line = line.to_owned();
-        let is_changed = line != was || over.is_some();
-        if let Some((words, indent)) = over.take() {
-            if indent_of(&line) == indent && !line.trim().is_empty() && !is_fact(&line) {
-                line = format!("{:indent$}{words} {}", "", line.trim_start());
-            } else {
-                lines.push(format!("{:indent$}{words}", ""));
-            }
+    let lines = named.lines().zip(text.lines()).map(|(line, was)| {
+        if line == was || was.trim_start().starts_with(QUOTED) {
+            return was.to_owned();
         }
-        if is_changed {
-            over = take_what_is_over(&mut line);
-        }
-        lines.push(line);
-    }
-    lines.extend(over.map(|(words, indent)| format!("{:indent$}{words}", "")));
-    lines.join("\n")
+        broken(line, width(was).max(WIDTH))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The text up to the next command, the command without its last backtick, and
@@ -82,17 +74,32 @@ fn takes_a_host(command: &str) -> bool {
     is_ours && words.next().is_some_and(|verb| VERBS.contains(&verb))
 }
 
-/// Takes the words from the line that it has no room for, and says where the next
-/// line begins.
-fn take_what_is_over(line: &mut String) -> Option<(String, usize)> {
-    let end = line.char_indices().nth(WIDTH).map(|(place, _)| place)?;
+/// The line, broken before the word that has no room.
+fn broken(line: &str, room: usize) -> String {
     let indent = match is_fact(line) {
         true => FACTS,
         false => indent_of(line),
     };
-    let space = line[..=end].rfind(' ').filter(|space| *space > indent)?;
-    let words = line.split_off(space);
-    Some((words.trim_start().to_owned(), indent))
+    let mut taken = 0;
+    let over = line.char_indices().find(|(_, character)| {
+        taken += width(character.encode_utf8(&mut [0; 4]));
+        taken > room
+    });
+    let Some((over, _)) = over else {
+        return line.to_owned();
+    };
+    let fits = &line[..over];
+    let end = match line[over..].starts_with(' ') {
+        true => Some(over),
+        false => fits.rfind(' '),
+    };
+    match end.filter(|end| *end > indent) {
+        Some(end) => {
+            let rest = line[end..].trim_start();
+            format!("{}\n{:indent$}{rest}", &line[..end], "")
+        }
+        None => line.to_owned(),
+    }
 }
 
 /// Whether it begins with the name of a fact: between words there is one space.
@@ -154,28 +161,53 @@ mod tests {
 
     #[test]
     fn a_page_stays_as_wide_as_it_was() {
-        let text = "  held       Nothing is activated again by itself before `deploy-flake retry`\n             \
-                    is said, or another commit comes.\n\nto do: Push a commit that mends it; or, if it \
-                    was a mistake, `deploy-flake retry`.\n`deploy-flake logs 00c0ffee` shows what was \
-                    said.";
-        assert_eq!(
-            page(text, &host("root@web1.example.org")),
-            "  held       Nothing is activated again by itself before `deploy-flake retry\n             \
-             root@web1.example.org` is said, or another commit comes.\n\nto do: Push a commit that \
-             mends it; or, if it was a mistake, `deploy-flake retry\nroot@web1.example.org`. \
-             `deploy-flake logs 00c0ffee root@web1.example.org` shows\nwhat was said."
+        for (text, named) in [
+            (
+                "  held       Nothing is activated again by itself before `deploy-flake retry`\n             \
+                 is said.\n\nto do: `deploy-flake logs 00c0`",
+                "  held       Nothing is activated again by itself before `deploy-flake retry\n             \
+                 root@web1.example.org`\n             is said.\n\nto do: `deploy-flake logs 00c0 \
+                 root@web1.example.org`",
+            ),
+            (
+                "  That stays so until the branch is another commit, or `deploy-flake retry`.\n  Since.",
+                "  That stays so until the branch is another commit, or `deploy-flake retry\n  \
+                 root@web1.example.org`.\n  Since.",
+            ),
+            (
+                "  | `deploy-flake retry`\nend",
+                "  | `deploy-flake retry`\nend",
+            ),
+        ] {
+            assert_eq!(page(text, &host("root@web1.example.org")), named);
+        }
+        let untouched = format!("{}\n\n  {}", "x ".repeat(80), "x".repeat(100));
+        assert_eq!(page(&untouched, &host("web1")), untouched);
+        // A table that was asked for at another width keeps it.
+        let wide = format!(
+            "{} `deploy-flake retry` {}",
+            "x ".repeat(70),
+            "x ".repeat(9)
         );
-        let text = "  That stays so until the branch is another commit, or `deploy-flake retry`.\n  \
-                    The host was not touched.\n  fact       it is so, as long as nobody says \
-                    anything else: `deploy-flake retry`\n  other      fact";
-        assert_eq!(
-            page(text, &host("web1")),
-            "  That stays so until the branch is another commit, or `deploy-flake retry\n  web1`. \
-             The host was not touched.\n  fact       it is so, as long as nobody says anything \
-             else: `deploy-flake retry\n             web1`\n  other      fact"
-        );
-        let untouched = format!("{}\n\n  {}\n", "x ".repeat(80), "x".repeat(100));
-        assert_eq!(page(&untouched, &host("web1")), untouched.trim_end());
+        let broken = page(&wide, &host("web1"));
+        let widths: Vec<usize> = broken.lines().map(width).collect();
+        assert!(widths[0] > 150 && widths[0] <= width(&wide), "{widths:?}");
+    }
+
+    #[test]
+    fn whatever_a_page_is_made_of_it_is_only_broken() {
+        for (number, filler) in ["ö", "漢", "x", " ", "`", "\u{301}"]
+            .into_iter()
+            .enumerate()
+        {
+            for length in 50..90 {
+                let text = format!("`deploy-flake retry`{}── web2 ──", filler.repeat(length));
+                let shown = page(&text, &host("web1"));
+                let without = |text: &str| text.replace([' ', '\n'], "");
+                let expected = sentence(&text, &host("web1"));
+                assert_eq!(without(&shown), without(&expected), "{number}, {length}");
+            }
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Pages {
         let answer = answer.map_err(|fate| fate.with_host(host));
         let answer = match self.output {
             Output::Text => {
-                let page = answer.map(|(bytes, code)| (named::page(&page(&bytes), host), code));
+                let page = answer.map(|(bytes, code)| (page(&bytes, host), code));
                 if let Ok((page, _)) = &page {
                     print(&self.under_its_name(host.label(), page))?;
                 }
@@ -207,12 +207,19 @@ fn ending(answer: &Result<i32, Fate>) -> Ending {
 
 /// The text of another host: nothing in it steers a terminal, or looks like the
 /// line above another host's page.
-fn page(bytes: &[u8]) -> String {
+fn page(bytes: &[u8], host: &Destination) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let lines = text.trim_end().lines().map(|line| {
-        let line = one_line(line, LINE);
+    let lines = text.trim_end().lines().map(|line| one_line(line, LINE));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    // After whatever else is made of it.
+    let lines = named::page(&text, host);
+    let lines = lines.lines().map(|line| {
         let is_rule = line.trim_start().starts_with(RULE);
-        if is_rule { format!("  | {line}") } else { line }
+        if is_rule {
+            format!("  | {line}")
+        } else {
+            line.to_owned()
+        }
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -241,21 +248,35 @@ fn json_line(name: &str, label: &str, answer: &Result<(Value, i32), Fate>) -> St
 
 #[cfg(test)]
 mod tests {
+    use super::super::destination::parse;
     use super::*;
     use crate::model::text::is_unsafe;
 
     #[test]
     fn a_page_steers_no_terminal_and_passes_for_no_other_hosts() {
         let hostile = "ID  \u{1b}]0;x\u{7}\u{202e}\r\n── web2 ──\n  ── web3 ──\nall is well\n\n";
-        let shown = page(hostile.as_bytes());
+        let web1 = parse("web1").expect("it is a host");
+        let shown = page(hostile.as_bytes(), &web1);
         assert_eq!(
             shown,
             "ID  \\u{1b}]0;x\\u{7}\\u{202e}\n  | ── web2 ──\n  |   ── web3 ──\nall is well"
         );
-        let long = page("x".repeat(1 << 20).as_bytes());
+        let long = page("x".repeat(1 << 20).as_bytes(), &web1);
         assert!(long.chars().count() <= LINE + 1);
+        // Nor a line that only the host's name breaks there.
+        for length in 40..80 {
+            let filler = "x".repeat(length);
+            let hostile = format!("`deploy-flake retry`{filler} ── web2 ──\nall is well");
+            let shown = page(hostile.as_bytes(), &web1);
+            let is_rule = |line: &str| line.starts_with(RULE);
+            assert!(!shown.lines().any(is_rule), "{shown}");
+        }
         let bytes: Vec<u8> = (0..=255).collect();
-        assert!(!page(&bytes).chars().any(|c| c != '\n' && is_unsafe(c)));
+        assert!(
+            !page(&bytes, &web1)
+                .chars()
+                .any(|c| c != '\n' && is_unsafe(c))
+        );
     }
 
     #[test]
