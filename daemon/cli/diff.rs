@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Question, Reach, Selection};
+use super::json;
 use super::output::{Output, print};
 use super::past;
 use super::past::difference;
@@ -98,7 +99,7 @@ fn here(of: &[String], output: Output) -> Result<Exit, Failure> {
     let told = told(before, after, noted)?;
     print(&match output {
         Output::Text => text(&told),
-        Output::Json => serde_json::to_string_pretty(&told).context("write it as JSON")?,
+        Output::Json => json::pretty(&told).context("write it as JSON")?,
     })?;
     Ok(Exit::Success)
 }

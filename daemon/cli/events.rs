@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::follow::last_if;
+use super::json;
 use super::output::Output;
 use super::text::{absolute, wrap};
 use crate::model::deployment::DeploymentId;
@@ -128,7 +129,7 @@ impl Event<'_> {
     pub(super) fn render(&self, output: Output) -> anyhow::Result<String> {
         match output {
             Output::Text => Ok(self.text()),
-            Output::Json => Ok(serde_json::to_string(&Versioned {
+            Output::Json => Ok(json::line(&Versioned {
                 schema: SCHEMA,
                 event: self,
             })?),

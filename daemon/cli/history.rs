@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Question, Selection};
+use super::json;
 use super::output::{Output, print};
 use super::past::{self, table};
 use super::text::WIDTH;
@@ -57,10 +58,14 @@ struct Unreadable<'a> {
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if arguments.selection.is_given() {
         let limit = ["--limit".to_owned(), arguments.limit.to_string()];
-        let columns = ["--columns".to_owned(), columns().to_string()];
+        // What is usual is not said: an older host does not know the word.
+        let columns = match columns() {
+            WIDTH => Vec::new(),
+            other => vec!["--columns".to_owned(), other.to_string()],
+        };
         let question = Question {
             name: "history",
-            words: [limit, columns].concat(),
+            words: [limit.to_vec(), columns].concat(),
             codes: &[0],
         };
         return hosts::pages(&arguments.selection, &question, arguments.output);
@@ -111,7 +116,7 @@ fn json(
         deployments: records,
         unreadable: unreadable.collect(),
     };
-    Ok(serde_json::to_string_pretty(&document).context("write the history as JSON")?)
+    Ok(json::pretty(&document).context("write the history as JSON")?)
 }
 
 #[cfg(test)]

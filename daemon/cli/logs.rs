@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Reach, Selection};
+use super::json;
 use super::output::{Output, print};
 use super::past;
 use crate::host::foreground;
@@ -163,6 +164,7 @@ fn deployment(begins: Option<&str>) -> Result<String, Failure> {
             .or_else(last)
             .ok_or_else(|| anyhow!("there was no deployment yet").into());
     };
+    let begins = &*begins.to_ascii_lowercase();
     if let Some(now) = now.filter(|now| !begins.is_empty() && now.starts_with(begins)) {
         return Ok(now);
     }
@@ -272,7 +274,7 @@ impl Line {
 
     fn render(&self, output: Output) -> Result<String, Failure> {
         match output {
-            Output::Json => Ok(serde_json::to_string(self).context("write a line as JSON")?),
+            Output::Json => Ok(json::line(self).context("write a line as JSON")?),
             Output::Text => Ok(self.text()),
         }
     }

@@ -7,6 +7,7 @@ pub mod arguments;
 pub mod exit;
 pub mod failure;
 mod output;
+mod json;
 mod text;
 mod columns;
 mod sheet;

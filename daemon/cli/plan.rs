@@ -19,6 +19,7 @@ use self::units::Changes;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Question, Selection};
+use super::json;
 use super::output::{Output, print};
 use super::sheet::{LABEL, Sheet};
 use super::status;
@@ -133,7 +134,7 @@ fn json(
         toplevel: foresight::other_system(snapshot),
         units,
     };
-    Ok(serde_json::to_string_pretty(&told).context("write the plan as JSON")?)
+    Ok(json::pretty(&told).context("write the plan as JSON")?)
 }
 
 fn page(
@@ -146,7 +147,10 @@ fn page(
     let would = foresight::would(snapshot, settings);
     let name = one_line(&snapshot.host.name, LINE_LIMIT);
     sheet.line(format!("{name}: a look now would {}", would.words()));
-    sheet.indented(&foresight::sentence(would, snapshot, now));
+    // Why it is refused says that.
+    if would != Would::Refuse {
+        sheet.indented(&foresight::sentence(would, snapshot, now));
+    }
     sheet.indented(&one_line(&snapshot.condition.why, LINE_LIMIT));
     sheet.blank();
     for remote in snapshot.all_remotes() {

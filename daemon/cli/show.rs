@@ -9,6 +9,7 @@ use clap::Args;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Question, Reach, Selection};
+use super::json;
 use super::output::{Output, print};
 use super::past::{self, page};
 use crate::host::clock;
@@ -50,9 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let record = past::read(&history, &entry)?;
     print(&match arguments.output {
         Output::Text => page::render(&record, clock::now().wall),
-        Output::Json => {
-            serde_json::to_string_pretty(&record).context("write the deployment as JSON")?
-        }
+        Output::Json => json::pretty(&record).context("write the deployment as JSON")?,
     })?;
     Ok(Exit::Success)
 }

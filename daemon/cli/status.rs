@@ -20,6 +20,7 @@ use super::ask::{HINT_NOT_RUNNING, HINT_OTHER_VERSION};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::hosts::{self, Selection};
+use super::json;
 use super::output::{Output, print};
 use crate::host::clock;
 use crate::model::text::{LINE_LIMIT, one_line};
@@ -180,7 +181,7 @@ fn unknown(life: Life) -> Value {
 }
 
 fn pretty(json: &Value) -> Result<String, Failure> {
-    Ok(serde_json::to_string_pretty(json).context("write the status as JSON")?)
+    Ok(json::pretty(json).context("write the status as JSON")?)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::json;
 use crate::cli::output::{Output, print};
 use crate::cli::past::amounts::count;
 use crate::cli::sheet::Sheet;
@@ -97,7 +98,7 @@ pub(super) fn run(output: Output) -> Result<Exit, Failure> {
                 healthy: number(&checks, State::Fail) == 0,
                 checks: &checks,
             };
-            serde_json::to_string_pretty(&document).context("write the checks as JSON")?
+            json::pretty(&document).context("write the checks as JSON")?
         }
     })?;
     Ok(match number(&checks, State::Fail) {

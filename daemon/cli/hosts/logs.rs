@@ -18,6 +18,7 @@ use super::story::{News, Next, Story};
 use super::{NEWS, Selection, plain, runtime, ssh, stopped, words};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::json;
 use crate::cli::logs::{self, Line};
 use crate::cli::output::{Output, print};
 use crate::host::lines::{self, Lines};
@@ -208,7 +209,7 @@ fn json_line(label: &str, line: &Line) -> String {
     let mut json = serde_json::to_value(line).unwrap_or(Value::Null);
     json["host"] = label.into();
     json["event"] = json!("log");
-    plain::safe(&json)
+    json::safe(&json)
 }
 
 #[cfg(test)]

@@ -38,7 +38,6 @@ pub(super) use self::destination::Destination;
 pub(super) use self::flake::{names, reference, told};
 pub(super) use self::logs::follow as logs;
 pub(super) use self::pages::{Question, ask as pages};
-pub(super) use self::plain::safe;
 pub(super) use self::watch::run as watch;
 pub(super) use errand::{Cargo, Confirm, Errand, Repeats, Stays};
 

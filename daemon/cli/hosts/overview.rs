@@ -11,10 +11,11 @@ use super::destination::Destination;
 use super::far::{self, Glimpse};
 use super::fate::{self, Ending, Fate};
 use super::story::phase_words;
-use super::{named, plain, words};
+use super::{named, words};
 use crate::cli::columns::cut;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::json;
 use crate::cli::output::{Output, print};
 use crate::cli::status;
 use crate::cli::text::age;
@@ -190,7 +191,7 @@ pub(super) fn json_line(host: &Destination, state: &Result<State, Fate>, ending:
         Ok(state) => (None, None, Some(&state.json)),
         Err(fate) => (fate.why.as_ref(), fate.to_do.as_ref(), None),
     };
-    plain::safe(&json!({
+    json::safe(&json!({
         "schema": SCHEMA,
         "host": host.label(),
         "event": "status",

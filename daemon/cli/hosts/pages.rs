@@ -13,9 +13,10 @@ use super::connection::{self, Way};
 use super::destination::Destination;
 use super::errand::Errand;
 use super::fate::{self, Ending, Fate};
-use super::{NEVER_RUN, Selection, named, plain, runtime, words};
+use super::{NEVER_RUN, Selection, named, runtime, words};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::json;
 use crate::cli::output::{Output, print};
 use crate::model::text::{LINE_LIMIT, one_line};
 
@@ -243,7 +244,7 @@ fn json_line(name: &str, label: &str, answer: &Result<(Value, i32), Fate>) -> St
         "to_do": to_do,
     });
     line[name] = told.cloned().unwrap_or_default();
-    plain::safe(&line)
+    json::safe(&line)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use super::fate::{About, Ending, Fate, counts};
 use super::story::News;
 use super::words;
 use crate::cli::exit::Exit;
+use crate::cli::json::safe;
 use crate::model::progress::Count;
-use crate::model::text::is_unsafe;
 
 /// The version of the lines.
 const SCHEMA: u32 = 1;
@@ -94,27 +94,6 @@ pub(super) fn json_summary(endings: &[Ending], exit: Exit) -> String {
     safe(&line)
 }
 
-/// The value on one line. JSON escapes what steers a terminal in seven bits;
-/// the rest of what does is escaped here, because people look at JSON, too.
-pub(in crate::cli) fn safe(value: &Value) -> String {
-    let text = value.to_string();
-    if !text.chars().any(is_unsafe) {
-        return text;
-    }
-    let mut shown = String::new();
-    for character in text.chars() {
-        if is_unsafe(character) {
-            let mut units = [0; 2];
-            for unit in character.encode_utf16(&mut units) {
-                shown.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,14 +123,5 @@ mod tests {
             ),
             r#"{"endings":{"deployed":1,"refused":2},"event":"summary","exit":11,"hosts":3,"schema":1}"#
         );
-    }
-
-    #[test]
-    fn json_steers_no_terminal_and_says_the_same() {
-        let value = json!({"a": "\u{1b}[2J\u{9b}2J\u{202e}\u{e0041}\u{7f}ü"});
-        let line = safe(&value);
-        assert!(!line.chars().any(is_unsafe), "{line}");
-        let read: Value = serde_json::from_str(&line).expect("it is JSON");
-        assert_eq!(read, value);
     }
 }

@@ -124,9 +124,7 @@ pub(super) fn sentence(would: Would, snapshot: &Snapshot, now: Timestamp) -> Str
         }
         Would::Hold => "Until the branch is a new commit, or `deploy-flake resume`.".to_owned(),
         Would::Wait => "Nothing is begun before the host is ready for it.".to_owned(),
-        Would::Refuse => "That stays so until the branch is another commit, or \
-                          `deploy-flake retry`."
-            .to_owned(),
+        Would::Refuse => "The host is not touched.".to_owned(),
         Would::Leave => {
             "Only another system, or `deploy-flake retry`, has the daemon activate anything."
                 .to_owned()

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::super::exit::Exit;
 use super::super::failure::Failure;
-use super::super::hosts;
+use super::super::json;
 use super::super::output::Output;
 use crate::host::command::{self, Command};
 use crate::model::push::{NAME_LIMIT, called};
@@ -199,7 +199,7 @@ impl Snapshot {
     pub(super) fn told(&self, output: Output) -> String {
         match output {
             Output::Text => format!("pushing {}\n  {}", self.called(), self.source),
-            Output::Json => hosts::safe(&json!({
+            Output::Json => json::safe(&json!({
                 "schema": SCHEMA,
                 "event": "snapshot",
                 "source": self.source,

@@ -16,6 +16,7 @@ use tokio::time::MissedTickBehavior;
 use super::{Life, document, life, not_read, page, unknown};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::json;
 use crate::cli::output::{Output, Reader, offer, print};
 use crate::cli::screen::Screen;
 use crate::cli::text::absolute;
@@ -117,7 +118,7 @@ impl Seen {
             None => unknown(self.life),
         };
         let line = json!({"schema": SCHEMA, "event": "status", "status": status});
-        Ok(serde_json::to_string(&line).context("write the status as JSON")?)
+        Ok(json::line(&line).context("write the status as JSON")?)
     }
 }
 
