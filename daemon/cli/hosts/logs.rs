@@ -213,7 +213,7 @@ fn json_line(label: &str, line: &Line) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
     use super::super::destination::parse;
     use super::*;
 
@@ -223,6 +223,22 @@ mod tests {
             "message": message, "why": null, "deployment": "00c0ffee00c0ffee",
         });
         Line::read(json.to_string().as_bytes()).expect("it is a line")
+    }
+
+    /// Lines of two hosts, for docs/screens.md.
+    pub(in crate::cli) fn screen() -> String {
+        let hosts = ["web1", "root@web2"].map(|it| parse(it).expect("it is a host"));
+        let told = Told::new(&hosts, Output::Text);
+        let lines = [
+            (
+                "web1",
+                "linux> CC drivers/net/ethernet/intel/igb/igb_main.o",
+            ),
+            ("root@web2", "linux> LD vmlinux"),
+        ];
+        lines
+            .map(|(host, said)| told.text(host, &line(said)))
+            .join("\n")
     }
 
     #[test]

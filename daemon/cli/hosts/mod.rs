@@ -383,9 +383,15 @@ async fn typed(lines: &mut Option<mpsc::Receiver<String>>) -> String {
 pub(super) use self::destination::parse as destination;
 
 #[cfg(test)]
-pub(super) use self::board::tests::{push_screen, push_summary, screen as board_screen};
+pub(super) use self::board::tests::{
+    push_screen, push_summary, question_screen, screen as board_screen,
+};
+#[cfg(test)]
+pub(super) use self::logs::tests::screen as logs_screen;
 #[cfg(test)]
 pub(super) use self::overview::tests::screen as overview_screen;
+#[cfg(test)]
+pub(super) use self::plain::tests::{json_screen, screen as plain_screen};
 
 /// What stands at the end of a story, for all who show it.
 fn over(news: &News) -> Option<&Fate> {

@@ -95,9 +95,66 @@ pub(super) fn json_summary(endings: &[Ending], exit: Exit) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::cli) mod tests {
+    use std::time::Duration;
+
+    use super::super::over;
     use super::*;
     use crate::store::snapshot::example::commit;
+
+    /// Two hosts' stories.
+    fn stories() -> [(&'static str, News); 7] {
+        let phase = |word: &str| {
+            let word = Word::try_from(word.to_owned());
+            News::Phase(word.expect("it is a word"))
+        };
+        let end = |fate: Fate| News::Over(Box::new(fate));
+        let lost = News::Lost {
+            why: "Connection to web1 closed by remote host.".to_owned(),
+            after: Duration::from_secs(1),
+        };
+        let deployed = Fate {
+            about: Some(About::Commit(commit())),
+            ..Fate::of(Ending::Deployed)
+        };
+        let gone = Fate::of(Ending::Unreachable)
+            .because("ssh: connect to host web2 port 22: No route to host")
+            .with_remedy("see whether `ssh web2` works");
+        [
+            ("web1", News::Told { look: 7 }),
+            ("web1", phase("building")),
+            ("web2", end(gone)),
+            ("web1", phase("testing")),
+            ("web1", lost),
+            ("web1", News::Back { phase: None }),
+            ("web1", end(deployed)),
+        ]
+    }
+
+    fn fates() -> Vec<(&'static str, Fate)> {
+        let stories = stories();
+        let ends = stories
+            .iter()
+            .filter_map(|(host, news)| Some((*host, over(news)?.clone())));
+        ends.collect()
+    }
+
+    /// The lines for people, for docs/screens.md.
+    pub(in crate::cli) fn screen() -> String {
+        let lines = stories().map(|(host, news)| text(host, &news));
+        let fates = fates();
+        let fates: Vec<(&str, &Fate)> = fates.iter().map(|(host, it)| (*host, it)).collect();
+        let summary = words::summary(&fates).expect("not all are fine");
+        format!("{}\n{summary}", lines.join("\n"))
+    }
+
+    /// The lines for programs, for docs/screens.md.
+    pub(in crate::cli) fn json_screen() -> String {
+        let lines = stories().map(|(host, news)| json(host, &news));
+        let endings: Vec<Ending> = fates().iter().map(|(_, fate)| fate.ending).collect();
+        let summary = json_summary(&endings, Exit::Mixed);
+        format!("{}\n{summary}", lines.join("\n"))
+    }
 
     #[test]
     fn lines_for_programs_name_the_host() {

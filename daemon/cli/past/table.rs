@@ -142,6 +142,7 @@ fn sentence(table: &Table<'_>, now: Timestamp) -> String {
 pub(in crate::cli) mod tests {
     use super::*;
     use crate::cli::text::WIDTH;
+    use crate::model::failure::FailureCode;
     use crate::store::history::example::{deployed, rolled_back};
 
     fn now() -> Timestamp {
@@ -159,14 +160,30 @@ pub(in crate::cli) mod tests {
     }
 
     /// The table for docs/screens.md.
-    pub(in crate::cli) fn screen() -> String {
-        told(&[rolled_back(), deployed()], &[], 41)
+    pub(in crate::cli) fn screen(columns: usize) -> String {
+        let mut refused = rolled_back();
+        refused.deployment.0 = "5eed5eed5eed5eed".to_owned();
+        refused.outcome = OutcomeName::Refused;
+        if let Some(failure) = &mut refused.failure {
+            failure.code = FailureCode::BuildFailed;
+            failure.message = "the build failed: builder for \
+                 '/nix/store/0c2jdyz9ln1yqjmvi5ch2wcgbnnw3hqv-nixos-system-web1-24.11.drv' failed \
+                 with exit code 1"
+                .to_owned();
+        }
+        let table = Table {
+            records: &[refused, rolled_back(), deployed()],
+            unreadable: &[],
+            kept: 41,
+            columns,
+        };
+        render(&table, now())
     }
 
     #[test]
     fn each_deployment_has_two_lines() {
         assert_eq!(
-            screen(),
+            told(&[rolled_back(), deployed()], &[], 41),
             "\
 ID        STARTED (UTC)     COMMIT        OUTCOME              TOOK
 a1b2c3d4  2026-11-22 12:00  0123456789ab  rolled back          1 min 30 s

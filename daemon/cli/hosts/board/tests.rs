@@ -54,6 +54,18 @@ pub(in crate::cli) fn screen(columns: usize) -> String {
         .to_owned()
 }
 
+/// A host in its confirm window, and who is asked about it, for docs/screens.md.
+pub(in crate::cli) fn question_screen() -> String {
+    let mut board = Board::new(["web1", "web2"], Colours::Unused);
+    board.ask(Some(words::question("web1")));
+    let rows = [
+        row("web1", 0, "watching the host's health"),
+        row("web2", 0, "activating the system for a test"),
+    ];
+    let drawn = board.draw(&[], &rows, 0, Duration::from_secs(41), WIDE);
+    drawn.trim_end().to_owned()
+}
+
 /// What is pushed in the screens.
 const CALLED: &str = "fleet (commit 0123456789ab with changes)";
 
