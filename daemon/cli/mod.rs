@@ -52,6 +52,9 @@ mod doctor;
 mod plan;
 #[cfg(test)]
 mod screens;
+// Elsewhere there is no `daemon` and no `remote`.
+#[cfg(all(test, target_os = "linux"))]
+mod helps;
 
 use self::arguments::{Arguments, Command};
 use self::exit::Exit;
