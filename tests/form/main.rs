@@ -3,9 +3,14 @@
 //!
 //! A test that passes here says that the promises stand in the files, not that
 //! nixpkgs understands them.
+//!
+//! Every text of the program is compared with `texts.txt`, too, so that a change of one is read over. When one was meant:
+//! `cargo test --test form texts`, then the `cp` that it names (docs/decisions/0076).
 
 mod dependencies;
+mod literals;
 mod platforms;
+mod texts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
