@@ -80,7 +80,6 @@ pub mod trust;
 pub mod fetcher;
 #[cfg(target_os = "linux")]
 pub mod probe;
-#[cfg(target_os = "linux")]
 pub mod relay;
 #[cfg(target_os = "linux")]
 pub mod pipeline;

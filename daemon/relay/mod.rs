@@ -14,6 +14,7 @@
 
 pub mod copies;
 pub mod fuzzing;
+#[cfg(target_os = "linux")]
 pub mod process;
 mod message;
 mod stream;
