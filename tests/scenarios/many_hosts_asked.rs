@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use deploy_flake::model::text::is_unsafe;
 use serde_json::Value;
 
 use crate::common::{DEADLINE, deployed, text};
@@ -28,11 +29,11 @@ fn newest(host: &Host) -> String {
     text(&host.status()["last"]["deployment"])
 }
 
-/// Nobody's page steers the terminal of whoever looks.
+/// Nobody's page steers the terminal of whoever looks, or turns what is read around.
 #[track_caller]
 fn is_safe(output: &Output) {
-    let is_unsafe = |c: char| c.is_control() && c != '\n';
-    assert!(!output.stdout.contains(is_unsafe), "{output}");
+    let steers = |c: char| is_unsafe(c) && c != '\n';
+    assert!(!output.stdout.contains(steers), "{output}");
 }
 
 #[test]
@@ -74,7 +75,10 @@ fn several_hosts_tell_of_their_deployments_and_their_health() {
         &["ID        STARTED", "web: \\u{1b}]0;x\\u{7}\\u{202e}more"],
     );
     assert!(!alone.stdout.contains("──"), "{alone}");
-    let told = lines(&deploy_flake(&client, "history web1 web2 --output json"));
+    is_safe(&alone);
+    let json = deploy_flake(&client, "history web1 web2 --output json");
+    is_safe(&json);
+    let told = lines(&json);
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(
         (&told[0]["host"], &told[1]["host"]),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::settled;
+use crate::common::{DEADLINE, settled};
 use crate::testbed::client::Client;
 use crate::testbed::host::Host;
 use crate::triggering::{next, world};
@@ -25,6 +25,10 @@ fn a_key_of_a_ci_system_triggers_and_does_nothing_else() {
     let mut world = world();
     let (host, client) = (world.boot(), world.client());
     let first = settled(&host);
+    // A deployment is followed by a look; from then on an hour of nothing.
+    host.wait_for_status("the host is at rest", DEADLINE, |status| {
+        status["looks"]["finished"] == 2
+    });
     client.knows("web1", &host, "operator");
     restrict(&host);
 
@@ -72,7 +76,9 @@ fn a_key_of_a_ci_system_triggers_and_does_nothing_else() {
         Some(0),
         "no command was run"
     );
-    assert_eq!(host.running_system(), first, "nor was anything triggered");
+    let status = host.status();
+    assert_eq!(status["looks"]["started"], 2, "nor was anything triggered");
+    assert_eq!(host.running_system(), first);
 
     let expect = ["--expect", &second.0, "--timeout", "1m"];
     let words = [&["deploy-flake", "trigger", "--wait"][..], &expect].concat();
