@@ -280,7 +280,7 @@ fn of_pushes_that_follow_each_other_at_once_the_last_one_counts() {
     let system = host.running_system();
     assert!(system.ends_with("two"), "{system}");
     is_all(&host, &system);
-    // The same once more fails before anything is touched: it is there all the same.
+    // None of them failed because another one came.
     let ended = host.run(&[
         "deploy-flake",
         "history",
